@@ -1,0 +1,132 @@
+//! The state engine: ordered tables, changed by atomic batches, durable only when flushed.
+//!
+//! The log is what makes a change durable; the engine is rebuilt from it after a crash. So a batch
+//! is written without a sync, and [`StateEngine::flush`] says from where on the log is not needed
+//! any more. A crash leaves exactly the batches up to some point not before the last flush.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A table of the state engine. The number is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// One record of the applied state under an empty key, and the member's own identity.
+    System = 1,
+    /// `Revision::to_key` -> `HistoryRecord`: what changed, without the value.
+    History = 2,
+    /// `Revision::to_key` -> value bytes of a put.
+    Values = 3,
+    /// Main revision, big-endian -> `RevisionRecord`.
+    Revisions = 4,
+    /// Lease id, big-endian -> `LeaseRecord`.
+    Leases = 5,
+    /// Encoded `AlarmMember` -> nothing.
+    Alarms = 6,
+    /// Member id, big-endian -> `MemberRecord`.
+    Members = 7,
+    /// What an auth store needs; keys begin with a letter for the kind of record.
+    Auth = 8,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 8] = [
+        Self::System,
+        Self::History,
+        Self::Values,
+        Self::Revisions,
+        Self::Leases,
+        Self::Alarms,
+        Self::Members,
+        Self::Auth,
+    ];
+}
+
+/// One change within a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Sets a key.
+    Put(Table, Bytes, Bytes),
+    /// Removes a key, if it is there.
+    Delete(Table, Bytes),
+}
+
+/// Changes that happen together or not at all, in order: a later one for the same key wins.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    changes: Vec<Change>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Sets a key.
+    pub fn put(&mut self, table: Table, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        let (key, value) = (key.into(), value.into());
+        self.bytes += key.len() + value.len() + 48;
+        self.changes.push(Change::Put(table, key, value));
+    }
+
+    /// Removes a key, if it is there.
+    pub fn delete(&mut self, table: Table, key: impl Into<Bytes>) {
+        let key = key.into();
+        self.bytes += key.len() + 48;
+        self.changes.push(Change::Delete(table, key));
+    }
+
+    /// The changes in order.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// About how much memory the batch takes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// Some rows of a table, in the order of the scan.
+pub type Rows = Vec<(Bytes, Bytes)>;
+
+/// Tables that can be read.
+pub trait EngineRead: Debug + Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Bytes>>;
+
+    /// Rows with `from <= key < to` (no end if `to` is empty) in key order, at most `limit` of them.
+    /// To go on, scan again from the last key with a zero byte appended.
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
+}
+
+/// The store of a member's state. One writer; any number of readers. Every method may block.
+pub trait StateEngine: EngineRead {
+    /// Applies a batch. Readers that begin afterwards see all of it.
+    fn write(&self, batch: Batch) -> io::Result<()>;
+
+    /// Removes the rows with `from <= key < to`. What a crash leaves of it is done again by whoever
+    /// asked; the space comes back in the background.
+    fn delete_range(&self, table: Table, from: &[u8], to: &[u8]) -> io::Result<()>;
+
+    /// Makes everything written before this call durable. Writes may go on meanwhile.
+    fn flush(&self) -> io::Result<()>;
+
+    /// The state as it is now, pinned: later writes do not show.
+    fn pin(&self) -> io::Result<Arc<dyn EngineRead>>;
+
+    /// Bytes on disk (or in memory) in all, and of these what live rows take, as well as known.
+    fn size(&self) -> io::Result<(u64, u64)>;
+
+    /// Removes all rows of all tables: what precedes the installation of a snapshot.
+    fn clear(&self) -> io::Result<()>;
+
+    /// The first error of a background job, after which nothing here can be relied on.
+    fn failure(&self) -> Option<String>;
+}

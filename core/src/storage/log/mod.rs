@@ -1,0 +1,3 @@
+//! The one log of a member.
+
+pub mod disk;

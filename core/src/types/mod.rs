@@ -1,0 +1,13 @@
+//! Words that every room shares: revisions, key ranges, commands and replies, errors.
+
+mod command;
+mod error;
+mod event;
+mod range;
+mod revision;
+
+pub use self::command::{Applied, COMMAND_FORMAT, Reply};
+pub use self::error::{Advice, Code, Error, GrpcCode, Result};
+pub use self::event::{Event, RevisionEvents};
+pub use self::range::KeyRange;
+pub use self::revision::Revision;
