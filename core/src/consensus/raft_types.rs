@@ -1,27 +1,50 @@
 //! The types that openraft runs on.
 
-use openraft::impls::leader_id_std;
+use openraft::impls::{InlineBatch, Vote as RaftVote, leader_id_std};
 use openraft::type_config::alias::LogIdOf;
+use openraft::{EmptyNode, EntryPayload, RaftTypeConfig, TokioRuntime};
+use openraft_rt::deterministic_rng::DeterministicRng;
 
-use super::{Answers, Packed};
+use super::{Answers, Callback, Packed};
 
-openraft::declare_raft_types!(
-    /// keelkv's choice of types. Randomness comes from a seed that is set where a member starts.
-    pub RaftConfig:
-        D = Packed,
-        R = Answers,
-        NodeId = u64,
-        Node = openraft::EmptyNode,
-        Term = u64,
-        LeaderId = leader_id_std::LeaderId<u64, u64>,
-        AsyncRuntime = openraft_rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>,
-);
+/// keelkv's choice of types.
+#[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
+pub struct RaftConfig;
 
-/// A leader: its term and its member id.
+/// A leader: its term and its member id. There is at most one in a term.
 pub type LeaderId = leader_id_std::LeaderId<u64, u64>;
 /// Place of an entry in the log.
 pub type LogId = LogIdOf<RaftConfig>;
 /// A vote, as saved in the log.
-pub type Vote = openraft::type_config::alias::VoteOf<RaftConfig>;
+pub type Vote = RaftVote<LeaderId>;
+/// What one entry holds: nothing, commands, or a membership.
+pub type Payload = EntryPayload<Packed, u64, EmptyNode>;
 /// One entry of the log.
-pub type Entry = openraft::type_config::alias::EntryOf<RaftConfig>;
+pub type Entry = openraft::Entry<<LeaderId as openraft::vote::RaftLeaderId>::Committed, Payload>;
+/// The voters and learners that an entry established.
+pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<RaftConfig>;
+
+/// Tokio's time and tasks, with randomness from a seed set where the member starts.
+pub type Runtime = DeterministicRng<TokioRuntime>;
+
+impl RaftTypeConfig for RaftConfig {
+    type D = Packed;
+    type R = Answers;
+    type NodeId = u64;
+    type Node = EmptyNode;
+    type Term = u64;
+    type LeaderId = LeaderId;
+    type Vote = Vote;
+    type Payload = Payload;
+    type Entry = Entry;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
