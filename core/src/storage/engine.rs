@@ -3,6 +3,10 @@
 //! The log is what makes a change durable; the engine is rebuilt from it after a crash. So a batch
 //! is written without a sync, and [`StateEngine::flush`] says from where on the log is not needed
 //! any more. A crash leaves exactly the batches up to some point not before the last flush.
+//!
+//! ```text
+//! apply -> Backing (write-behind) -> StateEngine::write_all -> memory of the engine -> flush -> disk
+//! ```
 
 use std::fmt::Debug;
 use std::io;
@@ -44,6 +48,20 @@ impl Table {
         Self::Members,
         Self::Auth,
     ];
+}
+
+/// Where in [`Table::System`] the member's own identity stands. [`StateEngine::clear`] leaves it.
+pub const IDENTITY_KEY: &[u8] = b"identity";
+
+/// Whether the disk has room for what the engine is about to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room.
+    Ample,
+    /// Only the reserve is left, which is for what makes room: refuse what needs more.
+    Reserve,
+    /// Not even the reserve is left: write nothing.
+    None,
 }
 
 /// One change within a batch.
@@ -101,6 +119,11 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
     /// The value of a key.
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Bytes>>;
 
+    /// The values of several keys, in the order of the keys.
+    fn get_many(&self, table: Table, keys: &[Bytes]) -> io::Result<Vec<Option<Bytes>>> {
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
     /// Rows with `from <= key < to` (no end if `to` is empty) in key order, at most `limit` of them.
     /// To go on, scan again from the last key with a zero byte appended.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
@@ -108,8 +131,13 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
 
 /// The store of a member's state. One writer; any number of readers. Every method may block.
 pub trait StateEngine: EngineRead {
+    /// Applies batches in order, all of them together or none. Readers that begin afterwards see it.
+    fn write_all(&self, batches: &[Arc<Batch>]) -> io::Result<()>;
+
     /// Applies a batch. Readers that begin afterwards see all of it.
-    fn write(&self, batch: Batch) -> io::Result<()>;
+    fn write(&self, batch: Batch) -> io::Result<()> {
+        self.write_all(&[Arc::new(batch)])
+    }
 
     /// Removes the rows with `from <= key < to`. What a crash leaves of it is done again by whoever
     /// asked; the space comes back in the background.
@@ -118,13 +146,17 @@ pub trait StateEngine: EngineRead {
     /// Makes everything written before this call durable. Writes may go on meanwhile.
     fn flush(&self) -> io::Result<()>;
 
+    /// Whether there is room to flush about `bytes`; takes the reserve into use, or sets it aside
+    /// again. To be asked before each flush, and from time to time while there is none.
+    fn room(&self, bytes: u64) -> io::Result<Room>;
+
     /// The state as it is now, pinned: later writes do not show.
     fn pin(&self) -> io::Result<Arc<dyn EngineRead>>;
 
     /// Bytes on disk (or in memory) in all, and of these what live rows take, as well as known.
     fn size(&self) -> io::Result<(u64, u64)>;
 
-    /// Removes all rows of all tables: what precedes the installation of a snapshot.
+    /// Removes all rows of all tables but the identity: what precedes the installation of a snapshot.
     fn clear(&self) -> io::Result<()>;
 
     /// The first error of a background job, after which nothing here can be relied on.

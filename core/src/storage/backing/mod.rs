@@ -1,0 +1,226 @@
+//! Write-behind between apply and the state engine: nobody waits for a disk, and everybody sees
+//! every change.
+//!
+//! ```text
+//! apply -> submit -> overlay -> writer (thread) -> engine -> flusher (thread) -> durable index
+//!                       |          |                 |
+//! readers: cache <------+----------+-----------------+
+//! ```
+//!
+//! A change is in the overlay until the engine has it, so a reader that looks into the overlay first
+//! and the engine second misses nothing. What the engine has not flushed is lost in a crash and
+//! comes again out of the log.
+
+mod cache;
+mod merge;
+mod options;
+mod overlay;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use keelkv_proto::keelkv::AppliedRecord;
+use prost::Message;
+use tokio::sync::{oneshot, watch};
+
+pub use self::options::BackingOptions;
+use self::overlay::Found;
+use self::worker::{FlushJob, Shared};
+use crate::env::Env;
+use crate::storage::engine::{Batch, EngineRead, Room, Rows, StateEngine, Table};
+use crate::types::Revision;
+
+/// The state of a member as apply writes it and everybody reads it. Clones are handles to one thing.
+///
+/// If all handles go away without [`Backing::close`], what was not written yet is lost as in a crash.
+#[derive(Clone, Debug)]
+pub struct Backing {
+    shared: Arc<Shared>,
+}
+
+impl Backing {
+    /// Starts writing behind into `engine`.
+    pub fn open(env: &Arc<dyn Env>, engine: Arc<dyn StateEngine>, options: BackingOptions) -> io::Result<Self> {
+        let durable = match engine.get(Table::System, b"")? {
+            Some(record) => AppliedRecord::decode(record).map_err(io::Error::other)?.index,
+            None => 0,
+        };
+        Ok(Self { shared: Shared::start(env, engine, options, durable) })
+    }
+
+    /// Takes the changes of the applied entry `applied`. Readers see them when this returns. Never
+    /// blocks: whoever lets entries through must watch [`Backing::is_full`].
+    pub fn submit(&self, applied: u64, batch: Batch) {
+        self.shared.submit(applied, batch);
+    }
+
+    /// The value that was put at a revision, unless it was compacted away. (One that is gone may
+    /// still be found: the compaction watermark decides about visibility, not this.)
+    pub fn value(&self, at: Revision) -> io::Result<Option<Bytes>> {
+        if let Some(value) = self.shared.cache.get(at) {
+            return Ok(Some(value));
+        }
+        let key = at.to_key();
+        match self.shared.overlay.read().find(Table::Values, &key) {
+            Found::Value(value) => return Ok(Some(value)),
+            Found::Deleted => return Ok(None),
+            Found::Unknown => {}
+        }
+        let value = self.shared.engine.get(Table::Values, &key)?;
+        if let Some(value) = &value {
+            self.shared.cache.insert(at, value.clone());
+        }
+        Ok(value)
+    }
+
+    /// The values at several revisions, in their order; for many it is cheaper than one by one.
+    pub fn values(&self, at: &[Revision]) -> io::Result<Vec<Option<Bytes>>> {
+        let mut values: Vec<Option<Bytes>> = at.iter().map(|at| self.shared.cache.get(*at)).collect();
+        let mut missing = Vec::new();
+        {
+            let overlay = self.shared.overlay.read();
+            for (place, value) in values.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
+                match overlay.find(Table::Values, &at[place].to_key()) {
+                    Found::Value(found) => *value = Some(found),
+                    Found::Deleted => {}
+                    Found::Unknown => missing.push(place),
+                }
+            }
+        }
+        let keys: Vec<Bytes> = missing.iter().map(|place| Bytes::copy_from_slice(&at[*place].to_key())).collect();
+        if keys.is_empty() {
+            return Ok(values);
+        }
+        for (place, value) in missing.into_iter().zip(self.shared.engine.get_many(Table::Values, &keys)?) {
+            if let Some(value) = &value {
+                self.shared.cache.insert(at[place], value.clone());
+            }
+            values[place] = value;
+        }
+        Ok(values)
+    }
+
+    /// Waits until everything submitted before this call is in the engine. That can take as long as
+    /// the disk has no room.
+    pub async fn settled(&self) -> io::Result<()> {
+        let target = self.shared.overlay.read().submitted();
+        let mut written = self.shared.written.subscribe();
+        let mut failed = self.shared.failed.subscribe();
+        let mut closed = self.shared.closed.subscribe();
+        tokio::select! {
+            biased;
+            seen = written.wait_for(|written| *written >= target) => seen.map(drop).map_err(io::Error::other),
+            _ = failed.wait_for(Option::is_some) => Err(self.shared.broken()),
+            _ = closed.wait_for(|closed| *closed) => Err(self.shared.broken()),
+        }
+    }
+
+    /// Writes and flushes everything submitted before this call; answers the durable applied index.
+    /// An error of kind `StorageFull` means that nothing is lost and it can be tried again later.
+    pub async fn flush(&self) -> io::Result<u64> {
+        self.settled().await?;
+        let (done, flushed) = oneshot::channel();
+        self.shared.ask_flusher(FlushJob::Flush(Some(done)))?;
+        flushed.await.unwrap_or_else(|_| Err(self.shared.broken()))
+    }
+
+    /// The applied index up to which a crash loses nothing of the engine.
+    pub fn durable(&self) -> u64 {
+        *self.shared.durable.borrow()
+    }
+
+    /// Follows [`Backing::durable`].
+    pub fn durable_changed(&self) -> watch::Receiver<u64> {
+        self.shared.durable.subscribe()
+    }
+
+    /// Whether the disk has room, as known from the last look at it.
+    pub fn room(&self) -> Room {
+        *self.shared.room.borrow()
+    }
+
+    /// Follows [`Backing::room`].
+    pub fn room_changed(&self) -> watch::Receiver<Room> {
+        self.shared.room.subscribe()
+    }
+
+    /// Bytes of changes that the engine does not have yet.
+    pub fn backlog(&self) -> usize {
+        self.shared.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Whether the backlog is at its limit: no new proposals then.
+    pub fn is_full(&self) -> bool {
+        self.backlog() >= self.shared.options.overlay_bytes_max
+    }
+
+    /// A view of the engine that stands still, with everything in it that was submitted before this
+    /// call. Each table in it is of one and the same moment.
+    pub async fn pin(&self) -> io::Result<Arc<dyn EngineRead>> {
+        self.settled().await?;
+        self.shared.engine.pin()
+    }
+
+    /// Removes everything but the identity: what precedes the installation of a snapshot. Nothing
+    /// may be submitted meanwhile.
+    pub async fn clear(&self) -> io::Result<()> {
+        self.settled().await?;
+        self.shared.engine.clear()?;
+        self.shared.cache.clear();
+        Ok(())
+    }
+
+    /// Bytes on disk in all, and of these what live rows take.
+    pub fn size(&self) -> io::Result<(u64, u64)> {
+        self.shared.engine.size()
+    }
+
+    /// The error that ended this, if one did. Nothing is written any more then.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure()
+    }
+
+    /// Follows [`Backing::failure`].
+    pub fn failure_changed(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failed.subscribe()
+    }
+
+    /// The engine below, for what needs no write-behind.
+    pub fn engine(&self) -> &Arc<dyn StateEngine> {
+        &self.shared.engine
+    }
+
+    /// Writes and flushes what is there, then ends the worker threads. Later submits do nothing.
+    pub async fn close(self) {
+        let mut room = self.room_changed();
+        let unflushed = tokio::select! {
+            flushed = self.flush() => flushed.err(),
+            _ = room.wait_for(|room| *room == Room::None) => Some(io::ErrorKind::StorageFull.into()),
+        };
+        if let Some(error) = unflushed {
+            tracing::warn!(%error, "state engine closes without a flush: the next start replays more of the log");
+        }
+        self.shared.close().await;
+    }
+}
+
+impl EngineRead for Backing {
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Bytes>> {
+        match self.shared.overlay.read().find(table, key) {
+            Found::Value(value) => return Ok(Some(value)),
+            Found::Deleted => return Ok(None),
+            Found::Unknown => {}
+        }
+        self.shared.engine.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows> {
+        merge::scan(&self.shared.overlay, &*self.shared.engine, table, from, to, limit)
+    }
+}

@@ -1,0 +1,31 @@
+//! How much the write-behind may hold.
+
+use std::time::Duration;
+
+/// Bounds of a [`super::Backing`].
+#[derive(Clone, Debug)]
+pub struct BackingOptions {
+    /// Changes that the engine does not have yet: from here on proposals are refused.
+    pub overlay_bytes_max: usize,
+    /// Written since the last flush: from here on a flush begins by itself; at twice this the writer
+    /// waits for it.
+    pub flush_bytes: usize,
+    /// One write to the engine takes no more than about this.
+    pub merge_bytes: usize,
+    /// Values kept in memory after they have left the overlay.
+    pub cache_bytes: usize,
+    /// How often to look whether there is room, and whether the engine still works.
+    pub check_interval: Duration,
+}
+
+impl Default for BackingOptions {
+    fn default() -> Self {
+        Self {
+            overlay_bytes_max: 64 << 20,
+            flush_bytes: 16 << 20,
+            merge_bytes: 1 << 20,
+            cache_bytes: 32 << 20,
+            check_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The two threads behind [`super::Backing`]: one writes into the engine, one flushes it.
+//!
+//! ```text
+//! submit: overlay.add, wake writer
+//! writer: overlay.oldest -> engine.write_all -> values into the cache -> overlay.remove_oldest
+//!           | flush_bytes written since the last flush
+//!           v
+//! flusher: engine.room? -> engine.flush -> durable index; wake writer, which may have waited
+//! ```
+//!
+//! Neither thread waits for the other inside a step, so a simulator can run both in turn.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use super::BackingOptions;
+use super::cache::ValueCache;
+use super::overlay::{Oldest, Overlay};
+use crate::env::{Env, Queue};
+use crate::storage::engine::{Batch, Change, Room, StateEngine, Table};
+use crate::types::Revision;
+
+/// Everything that handles and threads share. The threads hold it weakly: when the last handle goes,
+/// they end.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) engine: Arc<dyn StateEngine>,
+    pub(super) options: BackingOptions,
+    pub(super) overlay: RwLock<Overlay>,
+    pub(super) cache: ValueCache,
+    /// Bytes in the overlay.
+    pub(super) backlog: AtomicUsize,
+    /// How many batches the engine has.
+    pub(super) written: watch::Sender<u64>,
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) room: watch::Sender<Room>,
+    pub(super) failed: watch::Sender<Option<String>>,
+    progress: Mutex<Progress>,
+    pub(super) closed: watch::Sender<bool>,
+    writer: Mutex<Option<Queue<Pending>>>,
+    flusher: Mutex<Option<Queue<FlushJob>>>,
+}
+
+/// There are batches in the overlay, or a flush has ended.
+#[derive(Debug)]
+struct Pending;
+
+/// What the flusher is asked for.
+#[derive(Debug)]
+pub(super) enum FlushJob {
+    /// Flush, and tell the one who asked, if anybody did.
+    Flush(Option<oneshot::Sender<io::Result<u64>>>),
+    /// Look after the disk and the engine.
+    Check,
+}
+
+/// What the writer has done since the flusher last looked.
+#[derive(Debug, Default)]
+struct Progress {
+    applied: u64,
+    unflushed_bytes: usize,
+    /// A flush was asked for because of `unflushed_bytes` and has not succeeded yet.
+    flush_due: bool,
+}
+
+impl Shared {
+    pub(super) fn start(
+        env: &Arc<dyn Env>,
+        engine: Arc<dyn StateEngine>,
+        options: BackingOptions,
+        durable: u64,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Self {
+            cache: ValueCache::new(options.cache_bytes),
+            engine,
+            options,
+            overlay: RwLock::default(),
+            backlog: AtomicUsize::new(0),
+            written: watch::Sender::new(0),
+            durable: watch::Sender::new(durable),
+            room: watch::Sender::new(Room::Ample),
+            failed: watch::Sender::new(None),
+            progress: Mutex::new(Progress { applied: durable, ..Progress::default() }),
+            closed: watch::Sender::new(false),
+            writer: Mutex::new(None),
+            flusher: Mutex::new(None),
+        });
+        let seen = Arc::downgrade(&shared);
+        *shared.flusher.lock() = Some(Queue::start(&**env, "state-flush", move |jobs| {
+            if let Some(shared) = seen.upgrade() {
+                shared.flush_step(jobs);
+            }
+        }));
+        let seen = Arc::downgrade(&shared);
+        *shared.writer.lock() = Some(Queue::start(&**env, "state-write", move |_jobs| {
+            if let Some(shared) = seen.upgrade() {
+                shared.write_step();
+            }
+        }));
+        env.spawn("state-check", Box::pin(check_regularly(Arc::clone(env), Arc::downgrade(&shared))));
+        shared
+    }
+
+    pub(super) fn submit(&self, applied: u64, batch: Batch) {
+        if *self.closed.borrow() {
+            return;
+        }
+        let batch = Arc::new(batch);
+        self.backlog.fetch_add(batch.bytes(), Ordering::Relaxed);
+        self.overlay.write().add(applied, batch);
+        self.wake_writer();
+    }
+
+    pub(super) fn ask_flusher(&self, job: FlushJob) -> io::Result<()> {
+        match &*self.flusher.lock() {
+            Some(queue) => queue.push(job),
+            None => return Err(self.broken()),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) {
+        self.closed.send_replace(true);
+        let writer = self.writer.lock().take();
+        let flusher = self.flusher.lock().take();
+        if let Some(queue) = writer {
+            queue.close().await;
+        }
+        if let Some(queue) = flusher {
+            queue.close().await;
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failed.borrow().clone().or_else(|| self.engine.failure())
+    }
+
+    /// The error for whoever asks something of a store that works no more.
+    pub(super) fn broken(&self) -> io::Error {
+        io::Error::other(self.failure().unwrap_or_else(|| "the state store is closed".to_owned()))
+    }
+
+    fn fail(&self, text: &str) {
+        let first = self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| text.to_owned());
+            first
+        });
+        if first {
+            tracing::error!(error = text, "state engine has failed for good");
+        }
+    }
+
+    fn wake_writer(&self) {
+        if let Some(queue) = &*self.writer.lock() {
+            queue.push(Pending);
+        }
+    }
+
+    fn write_step(&self) {
+        while self.failed.borrow().is_none() && !self.must_wait_for_flush() {
+            let Some(oldest) = self.overlay.read().oldest(self.options.merge_bytes) else { return };
+            if let Err(error) = self.engine.write_all(&oldest.batches) {
+                return self.fail(&error.to_string());
+            }
+            self.remember(&oldest);
+            self.overlay.write().remove_oldest(oldest.batches.len());
+            self.backlog.fetch_sub(oldest.bytes, Ordering::Relaxed);
+            self.count_written(&oldest);
+            self.written.send_modify(|written| *written += oldest.batches.len() as u64);
+        }
+    }
+
+    /// The engine's memory holds twice what one flush is meant to write: the flusher is behind, or
+    /// the disk has no room. It wakes the writer afterwards.
+    fn must_wait_for_flush(&self) -> bool {
+        self.progress.lock().unflushed_bytes >= self.options.flush_bytes.saturating_mul(2)
+    }
+
+    fn count_written(&self, oldest: &Oldest) {
+        let mut progress = self.progress.lock();
+        progress.applied = oldest.applied;
+        progress.unflushed_bytes += oldest.bytes;
+        if progress.unflushed_bytes >= self.options.flush_bytes && !progress.flush_due {
+            progress.flush_due = true;
+            // Without a flusher everything is being closed.
+            let _ = self.ask_flusher(FlushJob::Flush(None));
+        }
+    }
+
+    /// Values that leave the overlay are likely to be read next.
+    fn remember(&self, oldest: &Oldest) {
+        for change in oldest.batches.iter().flat_map(|batch| batch.changes()) {
+            let Change::Put(Table::Values, key, value) = change else { continue };
+            let Some(at) = Revision::from_key(key) else { continue };
+            // A copy: the value may be a part of the whole log entry that it came with.
+            self.cache.insert(at, Bytes::copy_from_slice(value));
+        }
+    }
+
+    fn flush_step(&self, jobs: VecDeque<FlushJob>) {
+        let mut waiting = Vec::new();
+        let mut wanted = false;
+        for job in jobs {
+            if let FlushJob::Flush(done) = job {
+                wanted = true;
+                waiting.extend(done);
+            }
+        }
+        // A flush that found no room is still due at the next check.
+        let outcome = if wanted || self.progress.lock().flush_due { self.flush() } else { self.look() };
+        if let Err(error) = &outcome
+            && error.kind() != io::ErrorKind::StorageFull
+        {
+            self.fail(&error.to_string());
+        }
+        for done in waiting {
+            let copy = match &outcome {
+                Ok(durable) => Ok(*durable),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            // Who asked may have gone.
+            let _ = done.send(copy);
+        }
+    }
+
+    fn flush(&self) -> io::Result<u64> {
+        if self.failed.borrow().is_some() {
+            return Err(self.broken());
+        }
+        let (applied, bytes) = {
+            let progress = self.progress.lock();
+            (progress.applied, progress.unflushed_bytes)
+        };
+        if self.look_for(bytes)? == Room::None {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room on the disk to flush the state engine"));
+        }
+        self.engine.flush()?;
+        {
+            let mut progress = self.progress.lock();
+            progress.unflushed_bytes = progress.unflushed_bytes.saturating_sub(bytes);
+            progress.flush_due = progress.unflushed_bytes >= self.options.flush_bytes;
+            if progress.flush_due {
+                let _ = self.ask_flusher(FlushJob::Flush(None));
+            }
+        }
+        self.durable.send_if_modified(|durable| std::mem::replace(durable, applied.max(*durable)) < applied);
+        self.wake_writer();
+        Ok(self.durable.borrow().to_owned())
+    }
+
+    /// Asks engine and disk how they are, without writing anything.
+    fn look(&self) -> io::Result<u64> {
+        let bytes = self.progress.lock().unflushed_bytes;
+        self.look_for(bytes)?;
+        Ok(self.durable.borrow().to_owned())
+    }
+
+    fn look_for(&self, bytes: usize) -> io::Result<Room> {
+        if let Some(text) = self.engine.failure() {
+            return Err(io::Error::other(text));
+        }
+        let room = self.engine.room(bytes as u64)?;
+        let changed = self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
+        if changed {
+            match room {
+                Room::Ample => tracing::info!("the disk has room again"),
+                Room::Reserve => tracing::warn!("the disk is nearly full: only what frees space is let through"),
+                Room::None => tracing::error!("the disk is full: nothing is written until there is room"),
+            }
+        }
+        Ok(room)
+    }
+}
+
+async fn check_regularly(env: Arc<dyn Env>, shared: Weak<Shared>) {
+    loop {
+        let Some(interval) = shared.upgrade().map(|shared| shared.options.check_interval) else { return };
+        env.sleep(interval).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if shared.ask_flusher(FlushJob::Check).is_err() {
+            return;
+        }
+    }
+}
