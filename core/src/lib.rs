@@ -19,3 +19,6 @@ pub mod types;
 pub mod storage;
 
 pub mod consensus;
+
+#[cfg(feature = "server")]
+pub mod config;

@@ -1,0 +1,349 @@
+//! A server's configuration, typed and checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::duration;
+use super::endpoint::Endpoint;
+use super::error::ConfigError;
+use super::features::FeatureGates;
+use super::initial_cluster::{ClusterState, InitialCluster};
+use super::note::Note;
+use super::settings::Settings;
+use super::validate;
+
+/// Everything that a server is told at its start.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Name of this member.
+    pub name: String,
+    /// Root of its data.
+    pub data_dir: PathBuf,
+    /// Directory of the log, if apart.
+    pub wal_dir: Option<PathBuf>,
+    /// Where gRPC clients connect; HTTP too unless `listen_client_http` names places for it.
+    pub listen_client: Vec<Endpoint>,
+    /// Where HTTP clients connect.
+    pub listen_client_http: Vec<Endpoint>,
+    /// Further places for metrics and health.
+    pub listen_metrics: Vec<Endpoint>,
+    /// Where other members connect.
+    pub listen_peer: Vec<Endpoint>,
+    /// Client URLs as told to others.
+    pub advertise_client: Vec<Endpoint>,
+    /// Peer URLs as told to others.
+    pub advertise_peer: Vec<Endpoint>,
+    /// The members that form a new cluster.
+    pub initial_cluster: InitialCluster,
+    /// Mixed into the cluster's id.
+    pub initial_cluster_token: String,
+    /// Make a cluster, or join one?
+    pub cluster_state: ClusterState,
+    /// Time between a leader's heartbeats.
+    pub heartbeat: Duration,
+    /// Silence of the leader after which members elect another.
+    pub election: Duration,
+    /// Limits on requests and connections.
+    pub limits: ServerLimits,
+    /// How client connections are kept alive.
+    pub keepalive: Keepalive,
+    /// Options of listening sockets.
+    pub sockets: SocketOptions,
+    /// Size of the data at which writes stop, bytes; none: no limit.
+    pub quota_bytes: Option<u64>,
+    /// What history is dropped by itself.
+    pub auto_compaction: AutoCompaction,
+    /// Features turned on or off.
+    pub features: FeatureGates,
+    /// Time between progress notifications of watches that ask for them.
+    pub watch_progress_interval: Duration,
+    /// Applying an entry may take this long before a line says so.
+    pub slow_apply: Duration,
+    /// Answering a request may take this long before a line says so.
+    pub slow_request: Duration,
+    /// Histograms for each method?
+    pub extensive_metrics: bool,
+    /// Origins that browsers may call from; `*` for all.
+    pub cors: Vec<String>,
+    /// Host names accepted in plain HTTP requests; `*` for all.
+    pub host_whitelist: Vec<String>,
+    /// Threads that serve client connections; 0 to choose by the number of CPUs.
+    pub client_threads: usize,
+    /// What is logged, how and where.
+    pub log: LogOptions,
+}
+
+/// Limits on requests and connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Largest request, bytes.
+    pub max_request_bytes: usize,
+    /// Operations in each list of a transaction.
+    pub max_txn_ops: usize,
+    /// Requests and streams open on one connection.
+    pub max_concurrent_streams: u32,
+}
+
+/// How client connections are kept alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Shortest time between a client's pings that is tolerated.
+    pub min_time: Duration,
+    /// Time between pings to a silent client; zero: none are sent.
+    pub interval: Duration,
+    /// Time for the answer.
+    pub timeout: Duration,
+}
+
+/// Options of listening sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `SO_REUSEPORT`.
+    pub reuse_port: bool,
+    /// `SO_REUSEADDR`.
+    pub reuse_address: bool,
+}
+
+/// What history is dropped by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// None.
+    Off,
+    /// What is older than this.
+    Period(Duration),
+    /// All but this many revisions.
+    Revisions(i64),
+}
+
+/// What is logged, how and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The quietest level that is written.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Where lines go.
+    pub outputs: Vec<LogOutput>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr] }
+    }
+}
+
+/// Levels of the log, by loudness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// For developers.
+    Debug,
+    /// What happens.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something failed.
+    Error,
+    /// Only what ends the process.
+    Fatal,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// Columns for the eye.
+    Console,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// systemd's journal.
+    Journal,
+    /// The end of a file.
+    File(PathBuf),
+}
+
+const DEFAULT_QUOTA: u64 = 2 << 30;
+const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+
+impl ServerConfig {
+    /// Types and checks what was said.
+    pub fn from_settings(settings: &Settings, notes: &mut Vec<Note>) -> Result<Self, ConfigError> {
+        let name = settings.text("name").to_owned();
+        let advertise_peer = settings.urls("initial-advertise-peer-urls")?;
+        // Only the name was given: the cluster is this member.
+        let named_only = name != "default" && !settings.is_set("initial-cluster");
+        let initial_cluster = if named_only {
+            InitialCluster::of_one(&name, &advertise_peer)
+        } else {
+            InitialCluster::parse(settings.text("initial-cluster"))
+                .map_err(|e| ConfigError::invalid(format!("error setting up initial cluster: {e}")))?
+        };
+        let data_dir = match settings.text("data-dir") {
+            "" => {
+                let default = format!("{name}.etcd");
+                notes.push(Note::warn("'data-dir' was empty; using default").about("data-dir", &default));
+                default
+            }
+            given => given.to_owned(),
+        };
+        let config = Self {
+            data_dir: data_dir.into(),
+            wal_dir: Some(settings.text("wal-dir")).filter(|d| !d.is_empty()).map(PathBuf::from),
+            listen_client: settings.urls("listen-client-urls")?,
+            listen_client_http: settings.urls("listen-client-http-urls")?,
+            listen_metrics: settings.urls("listen-metrics-urls")?,
+            listen_peer: settings.urls("listen-peer-urls")?,
+            advertise_client: settings.urls("advertise-client-urls")?,
+            initial_cluster_token: settings.text("initial-cluster-token").to_owned(),
+            cluster_state: if settings.text("initial-cluster-state") == "existing" {
+                ClusterState::Existing
+            } else {
+                ClusterState::New
+            },
+            heartbeat: Duration::from_millis(settings.unsigned("heartbeat-interval")?),
+            election: Duration::from_millis(settings.unsigned("election-timeout")?),
+            limits: ServerLimits {
+                max_request_bytes: at_most(settings.unsigned("max-request-bytes")?),
+                max_txn_ops: at_most(settings.unsigned("max-txn-ops")?),
+                max_concurrent_streams: u32::try_from(settings.unsigned("max-concurrent-streams")?).unwrap_or(u32::MAX),
+            },
+            keepalive: Keepalive {
+                min_time: settings.duration("grpc-keepalive-min-time")?,
+                interval: settings.duration("grpc-keepalive-interval")?,
+                timeout: settings.duration("grpc-keepalive-timeout")?,
+            },
+            sockets: SocketOptions {
+                reuse_port: settings.switch("socket-reuse-port"),
+                reuse_address: settings.switch("socket-reuse-address"),
+            },
+            quota_bytes: match settings.signed("quota-backend-bytes")? {
+                0 => Some(DEFAULT_QUOTA),
+                bytes => u64::try_from(bytes).ok(),
+            },
+            auto_compaction: auto_compaction(settings)?,
+            features: FeatureGates::parse(settings.text("feature-gates")).map_err(ConfigError::invalid)?,
+            watch_progress_interval: match settings.duration("watch-progress-notify-interval")? {
+                Duration::ZERO => DEFAULT_PROGRESS_INTERVAL,
+                interval => interval,
+            },
+            slow_apply: settings.duration("warning-apply-duration")?,
+            slow_request: match settings.duration("warning-unary-request-duration")? {
+                Duration::ZERO => Duration::from_millis(300),
+                limit => limit,
+            },
+            extensive_metrics: settings.text("metrics") == "extensive",
+            cors: settings.words("cors"),
+            host_whitelist: settings.words("host-whitelist"),
+            client_threads: at_most(settings.unsigned("client-threads")?),
+            log: log_options(settings)?,
+            name,
+            advertise_peer,
+            initial_cluster,
+        };
+        validate::check(&config, settings, notes)?;
+        Ok(config)
+    }
+
+    /// Refuses what could not start a new cluster. A member that has its data already is not asked: it knows
+    /// its cluster from there, and the flags only say how it once began.
+    pub fn check_bootstrap(&self) -> Result<(), ConfigError> {
+        self.initial_cluster.check(&self.name, &self.advertise_peer).map_err(ConfigError::invalid)?;
+        if self.cluster_state == ClusterState::Existing {
+            return Err(ConfigError::invalid(
+                "--initial-cluster-state=existing: this version runs one member and joins no others; use new",
+            ));
+        }
+        let members = self.initial_cluster.members().len();
+        if members > 1 {
+            return Err(ConfigError::invalid(format!(
+                "--initial-cluster names {members} members: this version runs one; name only this one"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A limit of more than the machine can count is no limit.
+fn at_most(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// A bare number is hours or revisions, by the mode; anything else a duration.
+fn auto_compaction(settings: &Settings) -> Result<AutoCompaction, ConfigError> {
+    let retention = settings.text("auto-compaction-retention");
+    let wrong = |why: &str| ConfigError::invalid(format!("error parsing CompactionRetention: {why}"));
+    let by_revision = settings.text("auto-compaction-mode") == "revision";
+    if retention.is_empty() {
+        return Ok(AutoCompaction::Off);
+    }
+    Ok(match (retention.parse::<u32>(), by_revision) {
+        (Ok(0), _) => AutoCompaction::Off,
+        (Ok(count), true) => AutoCompaction::Revisions(i64::from(count)),
+        (Ok(hours), false) => AutoCompaction::Period(Duration::from_secs(3600 * u64::from(hours))),
+        (Err(_), true) => return Err(wrong(&format!("{retention:?} is not a number of revisions"))),
+        (Err(_), false) => match u64::try_from(duration::parse(retention).map_err(|e| wrong(&e))?) {
+            Ok(0) => AutoCompaction::Off,
+            Ok(nanos) => AutoCompaction::Period(Duration::from_nanos(nanos)),
+            Err(_) => return Err(wrong(&format!("{retention:?} is negative"))),
+        },
+    })
+}
+
+fn log_options(settings: &Settings) -> Result<LogOptions, ConfigError> {
+    match settings.text("logger") {
+        "zap" => {}
+        "capnslog" => return Err(ConfigError::invalid("--logger=capnslog is removed in v3.5")),
+        other => return Err(ConfigError::invalid(format!("unknown logger option {other:?}"))),
+    }
+    let words = settings.words("log-outputs");
+    if words.len() > 1 && words.iter().any(|w| w == "default") {
+        return Err(ConfigError::invalid("multi logoutput for \"default\" is not supported yet"));
+    }
+    if words.len() > 1 && words.iter().any(|w| w == "systemd/journal") {
+        return Err(ConfigError::invalid(
+            "running with systemd/journal but other '--log-outputs' values are configured: leave one of them",
+        ));
+    }
+    let mut outputs: Vec<LogOutput> = words
+        .iter()
+        .map(|word| match word.as_str() {
+            "default" | "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            "systemd/journal" => LogOutput::Journal,
+            path => LogOutput::File(path.into()),
+        })
+        .collect();
+    if outputs.is_empty() {
+        outputs.push(LogOutput::Stderr);
+    }
+    Ok(LogOptions {
+        level: match settings.text("log-level") {
+            "debug" => LogLevel::Debug,
+            "info" | "" => LogLevel::Info,
+            "warn" => LogLevel::Warn,
+            "error" => LogLevel::Error,
+            "panic" | "dpanic" | "fatal" => LogLevel::Fatal,
+            other => {
+                let levels = "debug, info, warn, error, panic or fatal";
+                return Err(ConfigError::invalid(format!("unrecognized level: {other:?}; --log-level takes {levels}")));
+            }
+        },
+        format: match settings.text("log-format") {
+            "json" | "" => LogFormat::Json,
+            "console" => LogFormat::Console,
+            other => {
+                return Err(ConfigError::invalid(format!(
+                    "unknown log format: {other}, supported values json, console"
+                )));
+            }
+        },
+        outputs,
+    })
+}
