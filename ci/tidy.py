@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Rules of the project that no other tool checks: file length, places and words that must not be named,
+scripts that start, dependencies and their licences. Prints one line for each offence."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LONG = 500
+# Paths of one machine, and names that belong in no file; written so that this file does not name them.
+FORBIDDEN = [
+    (re.compile(r"(?<![\w./-])/" + "(?:work|farm)/"), "a path of somebody's machine"),
+    (re.compile("DESI" + r"GN\.md|etcd-" + r"surface\.md"), "a document that is not here"),
+    (re.compile("crates" + r"\.io/api|static\." + "crates" + r"\.io|index\." + "crates"), "a registry's host"),
+    (re.compile("proxy" + r"\.golang|sum\." + "golang"), "a registry's host"),
+    (re.compile("files" + r"\.pythonhosted|pypi\." + "org"), "a registry's host"),
+    (re.compile("registry" + r"\.npmjs|repo1\." + r"maven|deb\." + r"debian\.org"), "a registry's host"),
+]
+# Only Rust files: words that are left behind when something is not done.
+LEFTOVER = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|\bunimplemented!|\btodo!")
+# Files that tools write.
+WRITTEN_BY_TOOLS = re.compile(r"(^|/)(Cargo\.lock|go\.sum|package-lock\.json|LICENSE)$")
+BINARY = {".png", ".gz", ".db", ".bin"}
+
+
+def tracked() -> list[pathlib.Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [pathlib.Path(p) for p in listed.stdout.split("\0") if p and (ROOT / p).is_file()]
+
+
+def in_tests(path: pathlib.Path) -> bool:
+    return path.name == "tests.rs" or "tests" in path.parts or path.name.endswith("_test.go")
+
+
+def check_file(path: pathlib.Path, offences: list[str], warnings: list[str]) -> None:
+    data = (ROOT / path).read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        offences.append(f"{path}: not UTF-8, and not a kind of file that may be binary")
+        return
+    if WRITTEN_BY_TOOLS.search(str(path)):
+        return
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        for pattern, what in FORBIDDEN:
+            if pattern.search(line):
+                offences.append(f"{path}:{number}: names {what}")
+        if path.suffix == ".rs" and LEFTOVER.search(line):
+            offences.append(f"{path}:{number}: left undone")
+        if path.suffix in {".rs", ".py", ".go", ".proto", ".toml", ".sh"} and line != line.rstrip():
+            offences.append(f"{path}:{number}: ends in blanks")
+    if text and not text.endswith("\n"):
+        offences.append(f"{path}: does not end with a line end")
+    if path.suffix in {".rs", ".py", ".go", ".ts", ".c", ".cpp"} and len(lines) > LONG and not in_tests(path):
+        warnings.append(f"{path}: {len(lines)} lines, more than {LONG}: is it one thing?")
+    if text.startswith("#!") and not (ROOT / path).stat().st_mode & 0o100:
+        offences.append(f"{path}: a script that is not executable")
+
+
+def check_rocksdb_is_named_in_one_place(paths: list[pathlib.Path], offences: list[str]) -> None:
+    home = pathlib.Path("core/src/storage/rocks")
+    for path in paths:
+        if path.suffix != ".rs" or home in path.parents or path == home.with_suffix(".rs"):
+            continue
+        if re.search(r"\brocksdb::", (ROOT / path).read_text()):
+            offences.append(f"{path}: uses rocksdb; only {home} may")
+
+
+def check_dependencies(offences: list[str]) -> None:
+    """The part of deny.toml that needs no network: licences and sources."""
+    rules = tomllib.loads((ROOT / "deny.toml").read_text())
+    allowed = set(rules["licenses"]["allow"])
+    listed = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--locked"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    for package in json.loads(listed.stdout)["packages"]:
+        name = f"{package['name']} {package['version']}"
+        if package["source"] and not package["source"].startswith("registry+"):
+            offences.append(f"{name}: comes from {package['source']}, not from the registry")
+        if not licensed(package["license"] or "", allowed):
+            offences.append(f"{name}: licence {package['license']!r} is not among those of deny.toml")
+
+
+def licensed(expression: str, allowed: set[str]) -> bool:
+    """Is there a way to use this under the allowed licences? `A/B` is an old form of `A OR B`."""
+    words = re.findall(r"[()]|[^\s()]+", expression.replace("/", " OR ").replace(" WITH ", "+WITH+"))
+
+    def either() -> bool:
+        found = both()
+        while words and words[0] == "OR":
+            words.pop(0)
+            found = both() or found
+        return found
+
+    def both() -> bool:
+        found = one()
+        while words and words[0] == "AND":
+            words.pop(0)
+            found = one() and found
+        return found
+
+    def one() -> bool:
+        word = words.pop(0)
+        if word != "(":
+            return word.replace("+WITH+", " WITH ") in allowed
+        found = either()
+        words.pop(0)
+        return found
+
+    return bool(words) and either()
+
+
+def main() -> int:
+    offences: list[str] = []
+    warnings: list[str] = []
+    paths = tracked()
+    for path in paths:
+        if path.suffix not in BINARY:
+            check_file(path, offences, warnings)
+    check_rocksdb_is_named_in_one_place(paths, offences)
+    check_dependencies(offences)
+    for line in warnings:
+        print(f"warning: {line}")
+    for line in offences:
+        print(f"error: {line}")
+    return 1 if offences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
