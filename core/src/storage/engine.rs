@@ -139,7 +139,7 @@ pub trait StateEngine: EngineRead {
         self.write_all(&[Arc::new(batch)])
     }
 
-    /// Removes the rows with `from <= key < to`. What a crash leaves of it is done again by whoever
+    /// Removes the rows with `from <= key < to` (no end if `to` is empty). What a crash leaves of it is done again by whoever
     /// asked; the space comes back in the background.
     fn delete_range(&self, table: Table, from: &[u8], to: &[u8]) -> io::Result<()>;
 
@@ -158,6 +158,19 @@ pub trait StateEngine: EngineRead {
 
     /// Removes all rows of all tables but the identity: what precedes the installation of a snapshot.
     fn clear(&self) -> io::Result<()>;
+
+    /// The member's identity, if it was set.
+    fn identity(&self) -> io::Result<Option<Bytes>> {
+        self.get(Table::System, IDENTITY_KEY)
+    }
+
+    /// Sets the member's identity, durably.
+    fn set_identity(&self, identity: Bytes) -> io::Result<()> {
+        let mut batch = Batch::default();
+        batch.put(Table::System, IDENTITY_KEY, identity);
+        self.write(batch)?;
+        self.flush()
+    }
 
     /// The first error of a background job, after which nothing here can be relied on.
     fn failure(&self) -> Option<String>;

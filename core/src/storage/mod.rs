@@ -4,6 +4,9 @@ pub mod backing;
 pub mod engine;
 pub mod log;
 pub mod memory;
+pub mod reserve;
+#[cfg(feature = "rocks")]
+pub mod rocks;
 
 #[cfg(test)]
 mod suite;
