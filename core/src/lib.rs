@@ -22,3 +22,5 @@ pub mod consensus;
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod logging;
