@@ -18,6 +18,8 @@ pub mod types;
 
 pub mod storage;
 
+pub mod watch;
+
 pub mod consensus;
 
 #[cfg(feature = "server")]

@@ -1,0 +1,89 @@
+//! What the publisher leaves for a stream.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::shared_revision::SharedRevision;
+
+/// Something that happened to one stream. Their order is the order in which clients are told.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// An event for a live watcher.
+    Event {
+        /// The watcher's slot in its stream.
+        slot: u32,
+        /// Which event of the revision.
+        event: u32,
+        /// What it counts against the stream's backlog.
+        cost: u32,
+        /// The revision.
+        shared: Arc<SharedRevision>,
+    },
+    /// The watcher is live no longer: from this revision on it must read for itself.
+    Behind { slot: u32, from: i64 },
+    /// Everything up to the revision has been said to the watcher (none: to all of the stream).
+    Progress { watch_id: Option<i64>, revision: i64 },
+    /// Nothing that mentions the slot follows: it may be used again.
+    Retire { slot: u32 },
+}
+
+/// Items on their way from the publisher to one stream. The lock is held for no longer than it takes
+/// to move them.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    items: Mutex<Vec<Item>>,
+    waker: AtomicWaker,
+    closed: AtomicBool,
+    /// Cost of all event items that the stream has dealt with, ever.
+    done: AtomicU64,
+}
+
+impl Mailbox {
+    /// Adds items at the end. The caller wakes the stream when it holds no lock.
+    pub(super) fn put(&self, staged: &mut Vec<Item>) {
+        let mut items = self.items.lock();
+        if items.is_empty() {
+            std::mem::swap(&mut *items, staged);
+        } else {
+            items.append(staged);
+        }
+    }
+
+    /// Moves all items into the empty `into`.
+    pub(super) fn take(&self, into: &mut Vec<Item>) {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut *self.items.lock(), into);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.lock().is_empty()
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_done(&self, cost: u64) {
+        self.done.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub(super) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
