@@ -49,6 +49,10 @@ pub struct ServerConfig {
     pub keepalive: Keepalive,
     /// Options of listening sockets.
     pub sockets: SocketOptions,
+    /// Log entries kept for members that lag behind.
+    pub snapshot_catchup_entries: u64,
+    /// Does a write reach the disk before it is acknowledged?
+    pub fsync: bool,
     /// Size of the data at which writes stop, bytes; none: no limit.
     pub quota_bytes: Option<u64>,
     /// What history is dropped by itself.
@@ -223,6 +227,8 @@ impl ServerConfig {
                 reuse_port: settings.switch("socket-reuse-port"),
                 reuse_address: settings.switch("socket-reuse-address"),
             },
+            snapshot_catchup_entries: settings.unsigned("snapshot-catchup-entries")?,
+            fsync: !settings.switch("unsafe-no-fsync"),
             quota_bytes: match settings.signed("quota-backend-bytes")? {
                 0 => Some(DEFAULT_QUOTA),
                 bytes => u64::try_from(bytes).ok(),

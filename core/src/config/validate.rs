@@ -39,6 +39,11 @@ pub(super) fn check(config: &ServerConfig, settings: &Settings, notes: &mut Vec<
         let message = "it isn't recommended to use default name, please set a value for --name";
         notes.push(Note::warn(message).about("name", "default"));
     }
+    if !config.fsync {
+        notes.push(Note::warn(
+            "--unsafe-no-fsync is set: writes that were acknowledged are lost when the machine stops",
+        ));
+    }
     effects(settings, notes)?;
     scope(config)
 }

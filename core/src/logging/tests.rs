@@ -14,7 +14,10 @@ use crate::config::{LogFormat, LogLevel};
 
 /// An output that can be held up.
 #[derive(Clone, Default)]
-struct Held(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+struct Held(Arc<(Mutex<State>, Condvar)>);
+
+/// Is it held up, and what came through.
+type State = (bool, Vec<u8>);
 
 impl Held {
     fn hold(&self, on: bool) {

@@ -40,7 +40,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "the log is cut by what the store holds durably, not by a count",
         "applied entries between log snapshots",
     ),
-    nothing("snapshot-catchup-entries", Kind::Uint, "5000", ONE_MEMBER, "log entries kept for members that lag behind"),
+    used("snapshot-catchup-entries", Kind::Uint, "5000", "log entries kept for members that lag behind"),
     nothing("max-snapshots", Kind::Uint, "5", "there are no snapshot files", "snapshot files to keep (0: all)"),
     nothing(
         "max-wals",

@@ -46,11 +46,5 @@ pub(super) const UNSAFE: &[Flag] = &[
         "a member that is alone already is its whole cluster",
         "forget all other members",
     ),
-    nothing(
-        "unsafe-no-fsync",
-        Kind::Bool,
-        "false",
-        "every write is synced to disk before it is acknowledged",
-        "do not sync writes; loses data",
-    ),
+    used("unsafe-no-fsync", Kind::Bool, "false", "do not sync writes to disk; loses data when the machine stops"),
 ];
