@@ -1,0 +1,33 @@
+//! Measures etcd and keelkv under the same load, by turns in one run.
+//!
+//! ```text
+//! main -> runner (rows) and scenario/* -> generator, fan_out: closed loops
+//!                                            | workload/*: what to send, what a right answer is
+//!                                            v
+//!                                         client (epoll) -> http2 -> server
+//!         meter: rates, latencies, CPU of both processes, memory -> report: table, JSON
+//! ```
+//!
+//! Server and generator share the machine, so the generator is one thread without a runtime. Its CPU is part of
+//! every report.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod client;
+pub mod data;
+pub mod fan_out;
+pub mod fields;
+pub mod generator;
+pub mod http2;
+pub mod machine;
+pub mod meter;
+pub mod options;
+pub mod process;
+pub mod report;
+pub mod rpc;
+pub mod runner;
+pub mod scenario;
+pub mod server;
+pub mod watchers;
+pub mod workload;

@@ -1,0 +1,87 @@
+//! The `keelkv-bench` command.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command prints its result")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use keelkv_bench::machine::Machine;
+use keelkv_bench::options::{Options, Scenario};
+use keelkv_bench::report::Report;
+use keelkv_bench::runner::{self, Side};
+use keelkv_bench::scenario::{idle_watchers, load};
+use keelkv_bench::server::Launch;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    fs::create_dir_all(&options.dir)?;
+    let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&options.dir)?;
+    let mut etcd = Launch::new("etcd", &options.etcd);
+    etcd.flags.clone_from(&options.etcd_flag);
+    let mut keelkv = Launch::new("keelkv", &options.keelkv);
+    keelkv.flags.clone_from(&options.keelkv_flag);
+    let launches = [etcd, keelkv];
+    let versions = [version(&options.etcd)?, version(&options.keelkv)?];
+    let machine = Machine::describe(directory.path())?;
+    let mut report = Report { machine, versions, rows: Vec::new(), load: None, idle_watchers: None, marks: Vec::new() };
+
+    if !options.rows().is_empty() && !options.in_flight.is_empty() {
+        run_rows(&launches, directory.path(), &options, &mut report)?;
+    }
+    for scenario in options.scenarios() {
+        eprintln!("{scenario}");
+        let place = |launch: &Launch| directory.path().join(format!("{scenario}-{}", launch.name));
+        let [etcd, keelkv] = &launches;
+        match scenario {
+            Scenario::Load => {
+                let first = load::run(etcd, &place(etcd), &options)?;
+                fs::remove_dir_all(place(etcd))?;
+                report.load = Some([first, load::run(keelkv, &place(keelkv), &options)?]);
+                fs::remove_dir_all(place(keelkv))?;
+            }
+            Scenario::IdleWatchers => {
+                let first = idle_watchers::run(etcd, &place(etcd), &options)?;
+                report.idle_watchers = Some([first, idle_watchers::run(keelkv, &place(keelkv), &options)?]);
+            }
+        }
+    }
+    report.judge();
+    println!("{}", report.text());
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let failed = options.check && report.marks.iter().any(|mark| !mark.met);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn run_rows(launches: &[Launch; 2], directory: &Path, options: &Options, report: &mut Report) -> Result<()> {
+    let side = |launch: &Launch| Side::prepare(launch.start(&directory.join(&launch.name))?, options);
+    let mut sides = [side(&launches[0])?, side(&launches[1])?];
+    for row in options.rows() {
+        for &in_flight in &options.in_flight {
+            let figures = runner::row(&mut sides, row, in_flight, options)?;
+            eprintln!(
+                "{row} at {in_flight}: {:.0} / {:.0} = {:.2}",
+                figures.median[0].ops_per_second, figures.median[1].ops_per_second, figures.ratio
+            );
+            report.rows.push(figures);
+        }
+    }
+    for side in &mut sides {
+        side.server.terminate()?;
+    }
+    Ok(())
+}
+
+/// The first line of `--version`, with the path of the binary.
+fn version(binary: &Path) -> Result<String> {
+    let output = Command::new(binary).arg("--version").output();
+    let output = output.with_context(|| format!("cannot run {}", binary.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or("?").to_owned();
+    Ok(format!("{text} ({})", binary.display()))
+}

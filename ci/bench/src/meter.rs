@@ -1,0 +1,115 @@
+//! Takes the figures of one measured stretch of load.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::process::{self, Memory, Usage};
+use crate::server::Server;
+
+/// The figures of one stretch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sample {
+    /// Operations answered.
+    pub ops: u64,
+    /// Length of the stretch.
+    pub seconds: f64,
+    /// Operations per second.
+    pub ops_per_second: f64,
+    /// Median latency.
+    pub p50_ms: f64,
+    /// 99th percentile of the latency.
+    pub p99_ms: f64,
+    /// Highest latency.
+    pub max_ms: f64,
+    /// What the server burnt for 1000 operations.
+    pub server_cpu_s_per_1000: f64,
+    /// What this program burnt for 1000 operations.
+    pub generator_cpu_s_per_1000: f64,
+    /// CPUs kept busy by the server.
+    pub server_cpus: f64,
+    /// CPUs kept busy by this program: close to 1 means that the figure is the generator's limit.
+    pub generator_cpus: f64,
+    /// Bytes that the server sent to storage for 1000 operations.
+    pub disk_bytes_per_1000: f64,
+    /// The server's memory at the end.
+    pub memory: Memory,
+}
+
+/// Counts and times operations once it was started.
+pub struct Meter {
+    pid: u32,
+    latency: Histogram<u64>,
+    started: Option<(Instant, Usage, Usage)>,
+}
+
+/// Latencies are kept from 1 us to 2 minutes with three digits.
+const HIGHEST_LATENCY_US: u64 = 120_000_000;
+
+impl Sample {
+    /// The same stretch counted in smaller units, of which each operation has `factor`.
+    #[must_use]
+    pub fn in_units(mut self, factor: usize) -> Self {
+        let factor = factor as f64;
+        self.ops = (self.ops as f64 * factor) as u64;
+        self.ops_per_second *= factor;
+        self.server_cpu_s_per_1000 /= factor;
+        self.generator_cpu_s_per_1000 /= factor;
+        self.disk_bytes_per_1000 /= factor;
+        self
+    }
+}
+
+impl Meter {
+    /// A meter for the load on one server.
+    pub fn new(server: &Server) -> Result<Self> {
+        Ok(Self { pid: server.pid(), latency: Histogram::new_with_bounds(1, HIGHEST_LATENCY_US, 3)?, started: None })
+    }
+
+    /// Starts the measured stretch.
+    pub fn start(&mut self, now: Instant) -> Result<()> {
+        self.latency.reset();
+        self.started = Some((now, process::usage(Some(self.pid))?, process::usage(None)?));
+        Ok(())
+    }
+
+    /// Whether the stretch has begun.
+    pub fn is_running(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// One operation done; counts only during the stretch.
+    pub fn record(&mut self, latency: Duration) {
+        if self.started.is_some() {
+            self.latency.saturating_record(latency.as_micros() as u64);
+        }
+    }
+
+    /// Ends the stretch.
+    pub fn finish(&mut self, now: Instant) -> Result<Sample> {
+        let (began, server, own) = self.started.take().unwrap_or_else(|| (now, Usage::default(), Usage::default()));
+        let seconds = now.duration_since(began).as_secs_f64().max(1e-9);
+        let server_now = process::usage(Some(self.pid))?;
+        let ops = self.latency.len();
+        let per_1000 = |total: f64| if ops == 0 { 0.0 } else { total * 1000.0 / ops as f64 };
+        let server_cpu = server_now.cpu_seconds - server.cpu_seconds;
+        let own_cpu = process::usage(None)?.cpu_seconds - own.cpu_seconds;
+        let ms = |us: u64| us as f64 / 1000.0;
+        Ok(Sample {
+            ops,
+            seconds,
+            ops_per_second: ops as f64 / seconds,
+            p50_ms: ms(self.latency.value_at_quantile(0.5)),
+            p99_ms: ms(self.latency.value_at_quantile(0.99)),
+            max_ms: ms(self.latency.max()),
+            server_cpu_s_per_1000: per_1000(server_cpu),
+            generator_cpu_s_per_1000: per_1000(own_cpu),
+            server_cpus: server_cpu / seconds,
+            generator_cpus: own_cpu / seconds,
+            disk_bytes_per_1000: per_1000((server_now.written_bytes - server.written_bytes) as f64),
+            memory: process::memory(self.pid)?,
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! What the kernel says about a process.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Totals of a process since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system time, all threads.
+    pub cpu_seconds: f64,
+    /// Bytes that the process caused to be written to storage.
+    pub written_bytes: u64,
+}
+
+/// Resident memory.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Memory {
+    /// All that is resident.
+    pub rss_bytes: u64,
+    /// The part that is not a mapped file.
+    pub anonymous_bytes: u64,
+    /// The most that was resident at any time.
+    pub peak_bytes: u64,
+}
+
+/// Reads the totals of a process; `None` for this one.
+pub fn usage(pid: Option<u32>) -> io::Result<Usage> {
+    let dir = directory(pid);
+    let stat = fs::read_to_string(format!("{dir}/stat"))?;
+    // The command name may contain anything; fields are counted from its closing parenthesis.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let field = |n: usize| after.split_whitespace().nth(n).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let ticks = (field(11) + field(12)) as f64;
+    let written_bytes = fs::read_to_string(format!("{dir}/io")).map_or(0, |text| line(&text, "write_bytes:"));
+    Ok(Usage { cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64, written_bytes })
+}
+
+/// Reads the resident memory of a process.
+pub fn memory(pid: u32) -> io::Result<Memory> {
+    let status = fs::read_to_string(format!("{}/status", directory(Some(pid))))?;
+    Ok(Memory {
+        rss_bytes: line(&status, "VmRSS:") * 1024,
+        anonymous_bytes: line(&status, "RssAnon:") * 1024,
+        peak_bytes: line(&status, "VmHWM:") * 1024,
+    })
+}
+
+/// Bytes allocated on disk below a directory.
+pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut total = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => total += disk_bytes(&entry.path())?,
+            Ok(meta) => total += meta.blocks() * 512,
+            // Servers remove files while we look.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
+fn directory(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "/proc/self".into(), |pid| format!("/proc/{pid}"))
+}
+
+fn line(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.and_then(|rest| rest.split_whitespace().next()).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_time() {
+        let memory = memory(std::process::id()).unwrap();
+        assert!(memory.rss_bytes > 100_000 && memory.peak_bytes >= memory.rss_bytes);
+        assert!(memory.anonymous_bytes <= memory.rss_bytes);
+        assert!(usage(None).unwrap().cpu_seconds >= 0.0);
+        assert!(usage(Some(u32::MAX)).is_err());
+    }
+}

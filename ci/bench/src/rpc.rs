@@ -1,0 +1,16 @@
+//! gRPC paths of the calls that are made here.
+
+/// `KV.Range`
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+/// `KV.Put`
+pub const PUT: &str = "/etcdserverpb.KV/Put";
+/// `KV.DeleteRange`
+pub const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
+/// `KV.Txn`
+pub const TXN: &str = "/etcdserverpb.KV/Txn";
+/// `Watch.Watch`
+pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
+/// `Lease.LeaseGrant`
+pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+/// `Lease.LeaseKeepAlive`
+pub const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
