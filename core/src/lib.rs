@@ -18,6 +18,8 @@ pub mod types;
 
 pub mod storage;
 
+pub mod lease;
+
 pub mod watch;
 
 pub mod consensus;
