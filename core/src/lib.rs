@@ -18,7 +18,11 @@ pub mod types;
 
 pub mod storage;
 
+pub mod mvcc;
+
 pub mod lease;
+
+pub mod apply;
 
 pub mod watch;
 

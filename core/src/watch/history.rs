@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keelkv_proto::mvccpb::KeyValue;
 
+use crate::mvcc::Reader;
 use crate::types::{Result, Revision, RevisionEvents};
 
 /// The past, as watchers that start or fall behind read it.
@@ -21,4 +22,22 @@ pub trait History: Send + Sync {
 
     /// The key and value that the change at `replaced` made; nothing if they are gone.
     fn previous(&self, replaced: Revision) -> Result<Option<KeyValue>>;
+}
+
+impl History for Reader {
+    fn current(&self) -> i64 {
+        self.current_revision()
+    }
+
+    fn compacted(&self) -> i64 {
+        self.compact_revision()
+    }
+
+    fn events(&self, from: i64, max_revisions: usize, max_bytes: usize) -> Result<Vec<Arc<RevisionEvents>>> {
+        Self::events(self, from, max_revisions, max_bytes)
+    }
+
+    fn previous(&self, replaced: Revision) -> Result<Option<KeyValue>> {
+        Self::previous(self, replaced)
+    }
 }

@@ -1,0 +1,201 @@
+//! The state machine: entries of the log in, state and answers out.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keelkv_proto::keelkv::{AppliedRecord, Command, RevisionRecord};
+use prost::Message;
+
+use super::digest;
+use super::fault::Fault;
+use super::sinks::Sinks;
+use super::state_view::StateView;
+use crate::env::Env;
+use crate::mvcc::{Reader, Store, Writer};
+use crate::storage::backing::Backing;
+use crate::storage::engine::{EngineRead, Table};
+use crate::types::Applied;
+
+/// The format of [`AppliedRecord`] that this build writes.
+const FORMAT: u32 = 1;
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryAt {
+    /// Its index.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: u64,
+    /// Who led in that term.
+    pub leader: u64,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// Nothing: a new leader's first entry.
+    Blank,
+    /// Commands, in order.
+    Commands(&'a [Command]),
+    /// A new membership, in the consensus library's own form.
+    Membership(Bytes),
+}
+
+/// A member's replicated state and the rules that change it.
+///
+/// What comes out depends on nothing but the entries so far: no clock, no chance, no configuration.
+/// One thread applies; everybody may read through [`Machine::reader`] and [`Machine::state`].
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) writer: Writer,
+    pub(super) state: Arc<StateView>,
+    pub(super) sinks: Sinks,
+    pub(super) notices: Vec<Notice>,
+    applied: AppliedRecord,
+}
+
+/// What the lease sink is to be told when the entry is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Notice {
+    Granted { id: i64, ttl: i64 },
+    Revoked { id: i64 },
+    Checkpointed { id: i64, remaining: i64 },
+}
+
+/// An entry while it is applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) at: EntryAt,
+    pub(super) command: &'a Command,
+}
+
+impl Context<'_> {
+    /// What is recorded of a revision that the command makes.
+    pub(super) fn record(&self) -> RevisionRecord {
+        RevisionRecord {
+            format: FORMAT,
+            wall_ms: self.command.wall_ms,
+            actor: self.command.actor.clone(),
+            client_id: self.command.client_id.clone(),
+            sequence: self.command.sequence,
+        }
+    }
+}
+
+impl Machine {
+    /// Reads the state from the engine; blocks for as long as that takes. The sinks are told of the
+    /// leases that there are.
+    pub fn open(env: &Arc<dyn Env>, backing: Backing, sinks: Sinks) -> Result<Self, Fault> {
+        let applied = read_applied(&backing)?;
+        let state = Arc::<StateView>::default();
+        state.reload(&backing, applied.cluster_version.clone())?;
+        let attach = |key: &[u8], lease: i64| state.leases.write().attach(lease, key);
+        let store = Store::load(backing, applied.revision, applied.compact_revision, attach)?;
+        sinks.leases.reset(state.leases());
+        Ok(Self { writer: Writer::new(store), state, sinks, notices: Vec::new(), applied })
+    }
+
+    /// What was applied so far, and what it came to.
+    pub const fn applied(&self) -> &AppliedRecord {
+        &self.applied
+    }
+
+    /// Reads keys.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(self.writer.store()))
+    }
+
+    /// Reads all other state.
+    pub const fn state(&self) -> &Arc<StateView> {
+        &self.state
+    }
+
+    /// Applies the next entry: one answer for each of its commands.
+    ///
+    /// When this returns, the entry is on its way to the engine, readers see it, and the sinks know.
+    pub fn apply_entry(&mut self, at: EntryAt, content: Content<'_>) -> Result<Vec<Applied>, Fault> {
+        if at.index <= self.applied.index {
+            return Err(Fault::new(format!("entry {} comes after {}", at.index, self.applied.index)));
+        }
+        let compacted = self.writer.compacted();
+        let mut answers = Vec::new();
+        match content {
+            Content::Blank => {}
+            Content::Commands(commands) => {
+                answers.reserve(commands.len());
+                for command in commands {
+                    answers.push(self.apply_command(Context { at, command })?);
+                }
+            }
+            Content::Membership(membership) => self.applied.membership = membership,
+        }
+        self.finish_entry(at);
+        if self.writer.compacted() != compacted {
+            self.sinks.events.compacted(self.writer.compacted());
+        }
+        Ok(answers)
+    }
+
+    fn finish_entry(&mut self, at: EntryAt) {
+        let mut batch = self.writer.take_batch();
+        (self.applied.index, self.applied.term, self.applied.leader) = (at.index, at.term, at.leader);
+        self.applied.revision = self.writer.current();
+        self.applied.compact_revision = self.writer.compacted();
+        self.applied.digest = digest::chain(&batch, &self.applied);
+        batch.put(Table::System, Bytes::new(), self.applied.encode_to_vec());
+        let store = self.writer.store();
+        store.backing().submit(at.index, batch);
+        let revisions = self.writer.publish();
+        for notice in self.notices.drain(..) {
+            match notice {
+                Notice::Granted { id, ttl } => self.sinks.leases.granted(id, ttl, 0),
+                Notice::Revoked { id } => self.sinks.leases.revoked(id),
+                Notice::Checkpointed { id, remaining } => self.sinks.leases.checkpointed(id, remaining),
+            }
+        }
+        if !revisions.is_empty() {
+            self.sinks.events.publish(revisions, self.writer.current());
+        }
+    }
+
+    pub(super) fn set_cluster_version(&mut self, version: String) {
+        self.applied.cluster_version.clone_from(&version);
+        *self.state.cluster_version.write() = version;
+    }
+}
+
+fn read_applied(backing: &Backing) -> Result<AppliedRecord, Fault> {
+    let Some(record) = backing.get(Table::System, b"")? else {
+        let revision = 1;
+        return Ok(AppliedRecord {
+            format: FORMAT,
+            revision,
+            compact_revision: Store::NEVER_COMPACTED,
+            ..AppliedRecord::default()
+        });
+    };
+    let record = AppliedRecord::decode(record).map_err(|error| Fault::new(format!("applied record: {error}")))?;
+    if record.format != FORMAT {
+        let newer = format!("the state has format {}, this build knows {FORMAT}: run the newer version", record.format);
+        return Err(Fault::new(newer));
+    }
+    Ok(record)
+}
+
+/// Goes through the rows of a table in order.
+pub(super) fn each_row(
+    rows: &dyn EngineRead,
+    table: Table,
+    mut each: impl FnMut(Bytes, Bytes) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut from = Vec::new();
+    loop {
+        let part = rows.scan(table, &from, &[], 256)?;
+        let Some((last, _)) = part.last() else { return Ok(()) };
+        from = [&last[..], &[0]].concat();
+        for (key, value) in part {
+            each(key, value)?;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The replicated state machine.
+//!
+//! ```text
+//! committed entry -> Machine -> one batch -> backing
+//!                       |----> readers (published)
+//!                       |----> sinks (watch, lease)
+//!                       \----> answers
+//! ```
+//!
+//! Nothing here asks for time, chance or configuration: the same log gives the same state, the same
+//! answers and the same digest on every member.
+
+pub mod check;
+
+mod commands;
+mod digest;
+mod fault;
+mod intervals;
+mod keys;
+mod leases;
+mod machine;
+mod sinks;
+mod state_view;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use self::fault::Fault;
+pub use self::leases::Lease;
+pub use self::machine::{Content, EntryAt, Machine};
+pub use self::sinks::{EventSink, LeaseSink, Sinks};
+pub use self::state_view::StateView;

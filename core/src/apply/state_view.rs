@@ -1,0 +1,103 @@
+//! The replicated state beside the keys, for readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use keelkv_proto::etcdserverpb::{AlarmMember, AlarmType};
+use keelkv_proto::keelkv::MemberRecord;
+use parking_lot::RwLock;
+use prost::Message;
+
+use super::leases::{Lease, Leases};
+use super::machine::each_row;
+use crate::storage::engine::{EngineRead, Table};
+
+/// Leases, alarms, members and the cluster version as they are after the last applied entry. Looking
+/// at it costs a lock that apply holds for single changes only.
+#[derive(Debug, Default)]
+pub struct StateView {
+    pub(super) leases: RwLock<Leases>,
+    /// By type, then by member: the order in which they are listed.
+    pub(super) alarms: RwLock<BTreeSet<(i32, u64)>>,
+    /// With those that were removed.
+    pub(super) members: RwLock<BTreeMap<u64, MemberRecord>>,
+    pub(super) cluster_version: RwLock<String>,
+}
+
+impl StateView {
+    /// A lease with its keys.
+    pub fn lease(&self, id: i64) -> Option<Lease> {
+        self.leases.read().get(id).cloned()
+    }
+
+    /// Whether there is such a lease.
+    pub fn has_lease(&self, id: i64) -> bool {
+        self.leases.read().get(id).is_some()
+    }
+
+    /// How many keys a lease has; `None` without such a lease.
+    pub fn lease_key_count(&self, id: i64) -> Option<usize> {
+        self.leases.read().get(id).map(|lease| lease.keys().count())
+    }
+
+    /// All leases: (id, TTL, recorded remaining TTL), by id.
+    pub fn leases(&self) -> Vec<(i64, i64, i64)> {
+        self.leases.read().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
+    }
+
+    /// The active alarms of a type; of all types for `None`, as etcd's request has it.
+    pub fn alarms(&self, alarm: i32) -> Vec<AlarmMember> {
+        let all = alarm == AlarmType::None as i32;
+        let alarms = self.alarms.read();
+        let of_type = alarms.iter().filter(|(kind, _)| all || *kind == alarm);
+        of_type.map(|(alarm, member_id)| AlarmMember { member_id: *member_id, alarm: *alarm }).collect()
+    }
+
+    /// Whether any member has an alarm of this type.
+    pub fn has_alarm(&self, alarm: AlarmType) -> bool {
+        self.alarms.read().iter().any(|(kind, _)| *kind == alarm as i32)
+    }
+
+    /// The members, by id.
+    pub fn members(&self) -> Vec<MemberRecord> {
+        self.members.read().values().filter(|member| !member.removed).cloned().collect()
+    }
+
+    /// A member of the cluster.
+    pub fn member(&self, id: u64) -> Option<MemberRecord> {
+        self.members.read().get(&id).filter(|member| !member.removed).cloned()
+    }
+
+    /// Whether this id belonged to a member that was taken out.
+    pub fn is_removed(&self, id: u64) -> bool {
+        self.members.read().get(&id).is_some_and(|member| member.removed)
+    }
+
+    /// The cluster version, if it was decided.
+    pub fn cluster_version(&self) -> Option<String> {
+        let version = self.cluster_version.read();
+        (!version.is_empty()).then(|| version.clone())
+    }
+
+    /// Replaces everything by what the rows say; leases come without their keys.
+    pub(super) fn reload(&self, rows: &dyn EngineRead, cluster_version: String) -> io::Result<()> {
+        let leases = Leases::load(rows)?;
+        let mut alarms = BTreeSet::new();
+        each_row(rows, Table::Alarms, |key, _| {
+            let alarm = AlarmMember::decode(key).map_err(io::Error::other)?;
+            alarms.insert((alarm.alarm, alarm.member_id));
+            Ok(())
+        })?;
+        let mut members = BTreeMap::new();
+        each_row(rows, Table::Members, |_, value| {
+            let member = MemberRecord::decode(value).map_err(io::Error::other)?;
+            members.insert(member.id, member);
+            Ok(())
+        })?;
+        *self.leases.write() = leases;
+        *self.alarms.write() = alarms;
+        *self.members.write() = members;
+        *self.cluster_version.write() = cluster_version;
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Rows of the history, as the engine keeps them.
+//!
+//! Table History has what changed, table Values what was put: metadata is read without values.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use keelkv_proto::keelkv::HistoryRecord;
+use keelkv_proto::mvccpb::KeyValue;
+use prost::Message;
+
+use super::key_state::Known;
+use crate::storage::engine::{Batch, EngineRead, Table};
+use crate::types::{Event, Revision};
+
+/// The format of history records that this build writes.
+const FORMAT: u32 = 1;
+
+/// One change, as the history has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) at: Revision,
+    pub(crate) record: HistoryRecord,
+}
+
+impl Row {
+    /// Reads a row of table History.
+    pub(crate) fn decode(key: &[u8], value: Bytes) -> io::Result<Self> {
+        let at = Revision::from_key(key).ok_or_else(|| damaged(format!("history key of {} bytes", key.len())))?;
+        let record = HistoryRecord::decode(value).map_err(|error| damaged(format!("history record {at}: {error}")))?;
+        if record.format != FORMAT {
+            return Err(damaged(format!(
+                "history record {at} has format {}, this build knows {FORMAT}",
+                record.format
+            )));
+        }
+        Ok(Self { at, record })
+    }
+
+    /// Metadata of a put, `None` for a deletion.
+    pub(crate) fn known(&self) -> Option<Known> {
+        (!self.record.tombstone).then_some(Known {
+            create: self.record.create_revision,
+            version: self.record.version,
+            lease: self.record.lease,
+        })
+    }
+
+    /// The live state that this change replaced.
+    pub(crate) fn replaced(&self) -> Option<Revision> {
+        let main = self.record.replaced_main;
+        (main != 0).then(|| Revision::new(main, u32::try_from(self.record.replaced_sub).unwrap_or(u32::MAX)))
+    }
+
+    /// The key as clients see it after this change: of a deletion the key alone.
+    pub(crate) fn key_value(&self, value: Bytes) -> KeyValue {
+        let record = &self.record;
+        if record.tombstone {
+            return KeyValue { key: record.key.clone(), ..KeyValue::default() };
+        }
+        KeyValue {
+            key: record.key.clone(),
+            create_revision: record.create_revision,
+            mod_revision: self.at.main,
+            version: record.version,
+            value,
+            lease: record.lease,
+        }
+    }
+}
+
+/// Adds the rows of a change to a batch. `room` is where encoded bytes go; rows of one batch share it.
+pub(crate) fn write(batch: &mut Batch, room: &mut BytesMut, at: Revision, event: &Event) {
+    let kv = &event.kv;
+    room.extend_from_slice(&at.to_key());
+    let row_key = room.split().freeze();
+    let replaced = event.replaced.unwrap_or_default();
+    let record = HistoryRecord {
+        format: FORMAT,
+        key: kv.key.clone(),
+        tombstone: event.deleted,
+        create_revision: kv.create_revision,
+        version: kv.version,
+        lease: kv.lease,
+        replaced_main: replaced.main,
+        replaced_sub: i64::from(replaced.sub),
+        value_length: kv.value.len() as u64,
+    };
+    room.reserve(record.encoded_len());
+    record.encode_raw(room);
+    batch.put(Table::History, row_key.clone(), room.split().freeze());
+    if !event.deleted {
+        batch.put(Table::Values, row_key, kv.value.clone());
+    }
+}
+
+/// Up to `limit` rows with `from <= revision` and main revision `<= to`, in order.
+pub(crate) fn scan(rows: &dyn EngineRead, from: Revision, to: i64, limit: usize) -> io::Result<Vec<Row>> {
+    let end = Revision::new(to.saturating_add(1), 0).to_key();
+    let found = rows.scan(Table::History, &from.to_key(), &end, limit)?;
+    found.into_iter().map(|(key, value)| Row::decode(&key, value)).collect()
+}
+
+/// The revision that follows in the order of rows.
+pub(crate) const fn next(at: Revision) -> Revision {
+    if at.sub == u32::MAX { Revision::new(at.main + 1, 0) } else { Revision::new(at.main, at.sub + 1) }
+}
+
+/// Values of puts, in their order; for each wanted row that is gone, `None`. Does not disturb the
+/// cache of values.
+pub(crate) fn values(rows: &dyn EngineRead, at: &[Revision]) -> io::Result<Vec<Option<Bytes>>> {
+    let (Some(first), Some(last)) = (at.first(), at.last()) else { return Ok(Vec::new()) };
+    let span = last.main - first.main;
+    if at.len() < 4 || usize::try_from(span).is_ok_and(|span| span > at.len() * 2) {
+        return at.iter().map(|at| rows.get(Table::Values, &at.to_key())).collect();
+    }
+    let mut values = vec![None; at.len()];
+    let mut place = 0;
+    let mut from = *first;
+    while place < at.len() {
+        let limit = at.len();
+        let found = rows.scan(Table::Values, &from.to_key(), &next(*last).to_key(), limit)?;
+        let ended = found.len() < limit;
+        for (key, value) in found {
+            let found = Revision::from_key(&key).ok_or_else(|| damaged("value key".into()))?;
+            from = next(found);
+            while place < at.len() && at[place] < found {
+                place += 1;
+            }
+            if at.get(place) == Some(&found) {
+                values[place] = Some(value);
+                place += 1;
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    Ok(values)
+}
+
+pub(crate) fn damaged(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
