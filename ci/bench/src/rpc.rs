@@ -8,6 +8,10 @@ pub const PUT: &str = "/etcdserverpb.KV/Put";
 pub const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
 /// `KV.Txn`
 pub const TXN: &str = "/etcdserverpb.KV/Txn";
+/// `KV.Compact`
+pub const COMPACT: &str = "/etcdserverpb.KV/Compact";
+/// `Maintenance.HashKV`
+pub const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 /// `Watch.Watch`
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// `Lease.LeaseGrant`

@@ -37,6 +37,9 @@ pub struct Server {
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// What errors quote of a server's log.
+const LOG_LINES: usize = 5;
+const LOG_LINE_CHARS: usize = 300;
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// As much as etcd takes, and more than a run writes: neither side shall meet its quota.
 const QUOTA_BYTES: u64 = 8 << 30;
@@ -177,8 +180,8 @@ impl Server {
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join("\n")
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_LINE_CHARS).collect()).collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
 
