@@ -78,9 +78,10 @@ def check_rocksdb_is_named_in_one_place(paths: list[pathlib.Path], offences: lis
 
 
 def check_dependencies(offences: list[str]) -> None:
-    """The part of deny.toml that needs no network: licences and sources."""
+    """The part of deny.toml that needs no network: licences, sources, crates that are not wanted."""
     rules = tomllib.loads((ROOT / "deny.toml").read_text())
     allowed = set(rules["licenses"]["allow"])
+    banned = {entry["crate"] for entry in rules["bans"]["deny"]}
     listed = subprocess.run(
         ["cargo", "metadata", "--format-version", "1", "--locked"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
@@ -88,6 +89,8 @@ def check_dependencies(offences: list[str]) -> None:
         name = f"{package['name']} {package['version']}"
         if package["source"] and not package["source"].startswith("registry+"):
             offences.append(f"{name}: comes from {package['source']}, not from the registry")
+        if package["name"] in banned:
+            offences.append(f"{name}: is not wanted, see deny.toml")
         if not licensed(package["license"] or "", allowed):
             offences.append(f"{name}: licence {package['license']!r} is not among those of deny.toml")
 
