@@ -73,6 +73,8 @@ pub struct ServerConfig {
     pub host_whitelist: Vec<String>,
     /// Threads that serve client connections; 0 to choose by the number of CPUs.
     pub client_threads: usize,
+    /// Do consensus and apply have a thread of their own? Otherwise they share the first client thread.
+    pub raft_apart: bool,
     /// What is logged, how and where.
     pub log: LogOptions,
 }
@@ -248,6 +250,7 @@ impl ServerConfig {
             cors: settings.words("cors"),
             host_whitelist: settings.words("host-whitelist"),
             client_threads: at_most(settings.unsigned("client-threads")?),
+            raft_apart: settings.text("raft-thread") == "own",
             log: log_options(settings)?,
             name,
             advertise_peer,

@@ -161,7 +161,11 @@ fn effects(settings: &Settings, notes: &mut Vec<Note>) -> Result<(), ConfigError
 fn scope(config: &ServerConfig) -> Result<(), ConfigError> {
     let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics];
     if let Some(url) = listens.into_iter().flatten().find(|u| u.is_secure()) {
-        return invalid(format!("{url}: this version does not serve TLS; listen on http:// or unix:// instead"));
+        return invalid(format!("{url}: this version does not serve TLS; listen on http:// instead"));
+    }
+    let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics];
+    if let Some(url) = listens.into_iter().flatten().find(|u| u.socket_path().is_some()) {
+        return invalid(format!("{url}: this version does not listen on unix sockets; listen on http:// instead"));
     }
     Ok(())
 }

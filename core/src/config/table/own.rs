@@ -3,5 +3,12 @@
 use super::super::flag::{Flag, Kind};
 use super::used;
 
-pub(super) const FLAGS: &[Flag] =
-    &[used("client-threads", Kind::Uint, "0", "threads that serve client connections (0: by the number of CPUs)")];
+pub(super) const FLAGS: &[Flag] = &[
+    used("client-threads", Kind::Uint, "0", "threads that serve client connections (0: half of the CPUs)"),
+    used(
+        "raft-thread",
+        Kind::Choice(&["own", "shared"]),
+        "shared",
+        "where consensus and apply run: own thread, or shared with the first client thread",
+    ),
+];

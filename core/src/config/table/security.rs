@@ -1,12 +1,14 @@
 //! TLS, origins and hosts, users.
 
 use super::super::flag::{Flag, Kind};
-use super::{nothing, refused, used};
+use super::{nothing, refused};
 
 const NO_TLS: &str =
     "this version does not serve TLS; leave it out and put a TLS proxy in front, or stay on a trusted network";
 const UNUSED: &str = "this version does not serve TLS";
 const NO_PEERS: &str = "this version runs one member, which has no peers to talk to";
+const NO_ORIGINS: &str = "this version does not check origins; leave it out and let a proxy in front check them";
+const NO_HOSTS: &str = "this version does not check host names; leave it out and let a proxy in front check them";
 const NO_AUTH: &str = "this version has no users and roles";
 
 pub(super) const FLAGS: &[Flag] = &[
@@ -52,8 +54,8 @@ pub(super) const FLAGS: &[Flag] = &[
         UNUSED,
         "highest TLS version: TLS1.2 or TLS1.3 (default: the highest there is)",
     ),
-    used("cors", Kind::Urls { except: "*" }, "*", "origins that browsers may call from (*: all)"),
-    used("host-whitelist", Kind::List, "*", "host names accepted in plain HTTP requests (*: all)"),
+    refused("cors", Kind::Urls { except: "*" }, "*", NO_ORIGINS, "origins that browsers may call from (*: all)"),
+    refused("host-whitelist", Kind::List, "*", NO_HOSTS, "host names accepted in plain HTTP requests (*: all)"),
 ];
 
 pub(super) const AUTH: &[Flag] = &[
