@@ -325,7 +325,7 @@ impl LeaseTable {
             let more = ids.len() == options.revoke_batch_max;
             return Due::Revoke { reign, ids, more };
         }
-        let remaining = self.to_checkpoint(now, options);
+        let remaining = self.checkpoints_due(now, options);
         if !remaining.is_empty() {
             return Due::Checkpoint { reign, remaining };
         }
@@ -367,7 +367,7 @@ impl LeaseTable {
         ids
     }
 
-    fn to_checkpoint(&mut self, now: Duration, options: &LessorOptions) -> Vec<(i64, i64)> {
+    fn checkpoints_due(&mut self, now: Duration, options: &LessorOptions) -> Vec<(i64, i64)> {
         let mut remaining = Vec::new();
         while remaining.len() < options.checkpoint_batch_max
             && let Some((due, id)) = self.times.checkpoints.first().copied()

@@ -19,13 +19,16 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// When a batch of (id, remaining seconds) was proposed.
+type Checkpoints = (Duration, Vec<(i64, i64)>);
+
 /// A log that applies at once, or when it is let go on, or that refuses.
 #[derive(Debug, Default)]
 struct Log {
     lessor: Mutex<Option<Arc<Lessor>>>,
     env: Mutex<Option<Arc<ManualEnv>>>,
     revokes: Mutex<Vec<(Duration, Vec<i64>, u64)>>,
-    checkpoints: Mutex<Vec<(Duration, Vec<(i64, i64)>)>>,
+    checkpoints: Mutex<Vec<Checkpoints>>,
     held: Mutex<bool>,
     released: Notify,
     refuse: Mutex<bool>,
