@@ -110,7 +110,7 @@ pub fn txn_cost(request: &TxnRequest) -> u64 {
 pub const LEASE_COST: u64 = 64;
 
 /// The longest TTL that may be asked for, in seconds.
-pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
+pub const LEASE_TTL_MAX: i64 = crate::lease::LEASE_TTL_MAX_S;
 
 /// The key after `key` in the order of keys.
 pub(super) fn after(key: &Bytes) -> Bytes {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::lease::Lessor;
 use crate::types::RevisionEvents;
 
 /// Takes the changes of keys, for watchers. Called in the order of the log, on the thread that
@@ -40,4 +41,22 @@ pub struct Sinks {
     pub events: Arc<dyn EventSink>,
     /// For the clock of leases.
     pub leases: Arc<dyn LeaseSink>,
+}
+
+impl LeaseSink for Lessor {
+    fn granted(&self, id: i64, ttl: i64, remaining: i64) {
+        Self::granted(self, id, ttl, remaining);
+    }
+
+    fn revoked(&self, id: i64) {
+        Self::revoked(self, id);
+    }
+
+    fn checkpointed(&self, id: i64, remaining: i64) {
+        Self::checkpointed(self, id, remaining);
+    }
+
+    fn reset(&self, all: Vec<(i64, i64, i64)>) {
+        Self::reset(self, all);
+    }
 }
