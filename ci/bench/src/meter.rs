@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -32,17 +32,34 @@ pub struct Sample {
     pub server_cpus: f64,
     /// CPUs kept busy by this program: close to 1 means that the figure is the generator's limit.
     pub generator_cpus: f64,
+    /// CPUs kept busy by everything else on the machine: the figure is worth little when this is not near 0.
+    pub other_cpus: f64,
     /// Bytes that the server sent to storage for 1000 operations.
     pub disk_bytes_per_1000: f64,
     /// The server's memory at the end.
     pub memory: Memory,
 }
 
+/// Readings at the start of the stretch.
+struct Start {
+    at: Instant,
+    server: Usage,
+    generator: Usage,
+    machine_cpu_seconds: f64,
+}
+
+impl Start {
+    fn read(pid: u32, at: Instant) -> Result<Self> {
+        let (server, generator) = (process::usage(Some(pid))?, process::usage(None)?);
+        Ok(Self { at, server, generator, machine_cpu_seconds: process::machine_cpu_seconds()? })
+    }
+}
+
 /// Counts and times operations once it was started.
 pub struct Meter {
     pid: u32,
     latency: Histogram<u64>,
-    started: Option<(Instant, Usage, Usage)>,
+    started: Option<Start>,
 }
 
 /// Latencies are kept from 1 us to 2 minutes with three digits.
@@ -71,7 +88,7 @@ impl Meter {
     /// Starts the measured stretch.
     pub fn start(&mut self, now: Instant) -> Result<()> {
         self.latency.reset();
-        self.started = Some((now, process::usage(Some(self.pid))?, process::usage(None)?));
+        self.started = Some(Start::read(self.pid, now)?);
         Ok(())
     }
 
@@ -89,13 +106,14 @@ impl Meter {
 
     /// Ends the stretch.
     pub fn finish(&mut self, now: Instant) -> Result<Sample> {
-        let (began, server, own) = self.started.take().unwrap_or_else(|| (now, Usage::default(), Usage::default()));
-        let seconds = now.duration_since(began).as_secs_f64().max(1e-9);
-        let server_now = process::usage(Some(self.pid))?;
+        let Some(start) = self.started.take() else { bail!("the load ended before the measured stretch began") };
+        let end = Start::read(self.pid, now)?;
+        let seconds = now.duration_since(start.at).as_secs_f64().max(1e-9);
         let ops = self.latency.len();
         let per_1000 = |total: f64| if ops == 0 { 0.0 } else { total * 1000.0 / ops as f64 };
-        let server_cpu = server_now.cpu_seconds - server.cpu_seconds;
-        let own_cpu = process::usage(None)?.cpu_seconds - own.cpu_seconds;
+        let server_cpu = end.server.cpu_seconds - start.server.cpu_seconds;
+        let own_cpu = end.generator.cpu_seconds - start.generator.cpu_seconds;
+        let other_cpu = end.machine_cpu_seconds - start.machine_cpu_seconds - server_cpu - own_cpu;
         let ms = |us: u64| us as f64 / 1000.0;
         Ok(Sample {
             ops,
@@ -108,7 +126,8 @@ impl Meter {
             generator_cpu_s_per_1000: per_1000(own_cpu),
             server_cpus: server_cpu / seconds,
             generator_cpus: own_cpu / seconds,
-            disk_bytes_per_1000: per_1000((server_now.written_bytes - server.written_bytes) as f64),
+            other_cpus: (other_cpu / seconds).max(0.0),
+            disk_bytes_per_1000: per_1000((end.server.written_bytes - start.server.written_bytes) as f64),
             memory: process::memory(self.pid)?,
         })
     }

@@ -36,6 +36,17 @@ pub fn usage(pid: Option<u32>) -> io::Result<Usage> {
     Ok(Usage { cpu_seconds: ticks / rustix::param::clock_ticks_per_second() as f64, written_bytes })
 }
 
+/// Time that all CPUs together spent at work since boot.
+pub fn machine_cpu_seconds() -> io::Result<f64> {
+    /// Columns of the first line: user, nice, system, idle, iowait, irq, softirq, steal.
+    const AT_WORK: [usize; 6] = [0, 1, 2, 5, 6, 7];
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().unwrap_or_default();
+    let columns: Vec<u64> = line.split_whitespace().skip(1).map(|text| text.parse().unwrap_or(0)).collect();
+    let ticks: u64 = AT_WORK.iter().filter_map(|&column| columns.get(column)).sum();
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
 /// Reads the resident memory of a process.
 pub fn memory(pid: u32) -> io::Result<Memory> {
     let status = fs::read_to_string(format!("{}/status", directory(Some(pid))))?;
@@ -82,6 +93,7 @@ mod tests {
         assert!(memory.rss_bytes > 100_000 && memory.peak_bytes >= memory.rss_bytes);
         assert!(memory.anonymous_bytes <= memory.rss_bytes);
         assert!(usage(None).unwrap().cpu_seconds >= 0.0);
+        assert!(machine_cpu_seconds().unwrap() >= usage(None).unwrap().cpu_seconds);
         assert!(usage(Some(u32::MAX)).is_err());
     }
 }

@@ -150,17 +150,20 @@ impl Report {
     }
 
     fn write_rows(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "\nEach cell: etcd / keelkv. Rates of fan-out are events.\n")?;
         writeln!(
             out,
-            "| row | in flight | ops/s | ratio | p50 ms | p99 ms | server CPU s per 1000 | RSS MiB | generator CPUs |"
+            "\nEach cell: etcd / keelkv. Rates of fan-out are events. Other CPUs: what neither side nor this program burnt.\n"
         )?;
-        writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+        writeln!(
+            out,
+            "| row | in flight | ops/s | ratio | p50 ms | p99 ms | server CPU s per 1000 | RSS MiB | generator CPUs | other CPUs |"
+        )?;
+        writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
         for row in &self.rows {
             let [e, k] = &row.median;
             writeln!(
                 out,
-                "| {} | {} | {:.0} / {:.0} | {:.2} | {:.2} / {:.2} | {:.2} / {:.2} | {:.4} / {:.4} | {:.0} / {:.0} | {:.2} / {:.2} |",
+                "| {} | {} | {:.0} / {:.0} | {:.2} | {:.2} / {:.2} | {:.2} / {:.2} | {:.4} / {:.4} | {:.0} / {:.0} | {:.2} / {:.2} | {:.2} / {:.2} |",
                 row.row,
                 row.in_flight,
                 e.ops_per_second,
@@ -176,6 +179,8 @@ impl Report {
                 k.memory.rss_bytes as f64 / MIB,
                 e.generator_cpus,
                 k.generator_cpus,
+                e.other_cpus,
+                k.other_cpus,
             )?;
         }
         Ok(())
