@@ -33,7 +33,7 @@ pub trait Disk: Debug + Send + Sync + 'static {
 /// One open file.
 pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Fills `buffer` from `offset`; the end of the file before that is an error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
