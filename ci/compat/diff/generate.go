@@ -1,12 +1,14 @@
 package diff
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // keys are few, so that requests meet each other. At most 12 keys exist while ranges are sorted, these and
@@ -64,7 +66,9 @@ func (g *generator) step() {
 	case n < 520:
 		g.call("KV/DeleteRange", g.deletion())
 	case n < 690:
-		g.call("KV/Txn", g.txn(2))
+		q := g.txn(2)
+		harmless(q)
+		g.call("KV/Txn", q)
 	case n < 715:
 		g.call("KV/Compact", &pb.CompactionRequest{Revision: g.compaction(), Physical: g.one(3)})
 	case n < 800:
@@ -290,6 +294,22 @@ func (g *generator) txn(depth int) *pb.TxnRequest {
 		}
 	}
 	return q
+}
+
+// harmless takes out what ends etcd 3.7 with a panic: it does not see that a range without an end overlaps a
+// put, deletes the key first, and then has no old value or lease for a put that keeps it.
+func harmless(q *pb.TxnRequest) {
+	openEnd := false
+	walk(q.ProtoReflect(), func(m protoreflect.Message) {
+		if d, ok := m.Interface().(*pb.DeleteRangeRequest); ok {
+			openEnd = openEnd || bytes.Equal(d.RangeEnd, []byte{0})
+		}
+	})
+	walk(q.ProtoReflect(), func(m protoreflect.Message) {
+		if put, ok := m.Interface().(*pb.PutRequest); ok && openEnd {
+			put.IgnoreValue, put.IgnoreLease = false, false
+		}
+	})
 }
 
 // op is mostly valid: a key that was put already in this branch is seldom put again.

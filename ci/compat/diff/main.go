@@ -134,7 +134,7 @@ func runRandom(ctx context.Context, o Options, coverage *Coverage, out io.Writer
 		for n := first; n < min(first+uint64(o.Fresh), uint64(o.Programs)) && !over(); n++ {
 			p := Generate(o.Seed, o.First+n)
 			if d := r.Run(ctx, p); d != nil && ctx.Err() == nil {
-				found(finding{p, before, d, r.Log(5)})
+				found(finding{p, before, d, r.Log(25)})
 				return nil
 			}
 			before = append(before, p)
@@ -143,7 +143,7 @@ func runRandom(ctx context.Context, o Options, coverage *Coverage, out io.Writer
 			}
 		}
 		if d := r.Restart(ctx); d != nil && !over() {
-			found(finding{Program{Name: fmt.Sprintf("restart after program %d", first)}, before, d, r.Log(5)})
+			found(finding{Program{Name: fmt.Sprintf("restart after program %d", first)}, before, d, r.Log(25)})
 		}
 		return nil
 	}

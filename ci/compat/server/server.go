@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sort"
 	"sync"
 	"syscall"
 	"time"
@@ -43,8 +44,12 @@ type Server struct {
 	stop    sync.Once
 }
 
-// Etcd is the path of the real etcd: ETCD_BIN, or where the build of the benches puts it.
-func Etcd() string { return fromEnv("ETCD_BIN", filepath.Join(cache(), "etcd", "bin", "server")) }
+// Etcd is the path of the real etcd: ETCD_BIN, or the newest that ci/etcd/build.py has built.
+func Etcd() string {
+	built, _ := filepath.Glob(filepath.Join(cache(), "etcd", "v3.*", "etcd"))
+	sort.Strings(built)
+	return fromEnv("ETCD_BIN", append([]string{"etcd"}, built...)[len(built)])
+}
 
 // Etcdctl is the path of the unmodified etcdctl: ETCDCTL_BIN, or beside the real etcd.
 func Etcdctl() string {
@@ -63,6 +68,9 @@ func fromEnv(name, otherwise string) string {
 }
 
 func cache() string {
+	if dir := os.Getenv("KEELKV_CACHE"); dir != "" {
+		return dir
+	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return ".cache"
