@@ -5,4 +5,6 @@ mod encoding;
 mod live;
 mod model;
 mod progress;
+mod relay;
 mod support;
+mod threads;

@@ -1,15 +1,16 @@
 //! Random programs against a model that knows all that ever happened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use keelkv_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
-use keelkv_proto::mvccpb::{self, KeyValue};
+use keelkv_proto::mvccpb::KeyValue;
 use proptest::prelude::*;
 
 use super::support::{Change, Client, World};
-use crate::types::{KeyRange, RevisionEvents};
+use crate::types::{Event, KeyRange, RevisionEvents};
 use crate::watch::{History, Options};
 
 const KEYS: [&str; 6] = ["a", "b", "bb", "c", "d", "e"];
@@ -98,6 +99,8 @@ struct Expectation {
     start: i64,
     /// The first revision that it gets; known once it is confirmed.
     from: Option<i64>,
+    /// Whether the client has been told of it. What it is told before that is not about this one.
+    confirmed: bool,
     /// Events received, and the revision of the last.
     received: usize,
     last: i64,
@@ -106,30 +109,29 @@ struct Expectation {
 
 impl Expectation {
     /// All events that the watcher gets up to a revision, if it is not canceled, with what they replaced.
-    fn events(&self, past: &[(RevisionEventsRef, Vec<Option<KeyValue>>)], upto: i64) -> Vec<mvccpb::Event> {
+    fn events<'a>(&self, past: &'a [Past], upto: i64) -> impl Iterator<Item = (&'a Event, &'a Option<KeyValue>)> {
         let from = self.from.unwrap_or(i64::MAX);
-        let mut events = Vec::new();
-        for (made, replaced) in past.iter().filter(|(made, _)| (from..=upto).contains(&made.revision)) {
-            for (event, replaced) in made.events.iter().zip(replaced) {
-                let filtered = self.filters.contains(&i32::from(event.deleted));
-                if self.range.contains(&event.kv.key) && !filtered {
-                    events.push(mvccpb::Event {
-                        r#type: i32::from(event.deleted),
-                        kv: Some(event.kv.clone()),
-                        prev_kv: replaced.clone(),
-                    });
-                }
-            }
-        }
-        events
+        let within = past.iter().filter(move |past| (from..=upto).contains(&past.made.revision));
+        let events = within.flat_map(|past| past.made.events.iter().zip(&past.replaced));
+        events.filter(|(event, _)| {
+            let filtered = self.filters.contains(&i32::from(event.deleted));
+            self.range.contains(&event.kv.key) && !filtered
+        })
     }
 }
 
-type RevisionEventsRef = std::sync::Arc<RevisionEvents>;
+/// A revision, and what each of its events replaced.
+struct Past {
+    made: Arc<RevisionEvents>,
+    replaced: Vec<Option<KeyValue>>,
+}
 
 struct Run {
     world: World,
-    unpublished: Vec<RevisionEventsRef>,
+    past: Vec<Past>,
+    /// All keys, as they are now.
+    state: BTreeMap<Bytes, KeyValue>,
+    unpublished: Vec<Arc<RevisionEvents>>,
     clients: Vec<(Client, BTreeMap<i64, Expectation>)>,
 }
 
@@ -146,7 +148,7 @@ impl Run {
         };
         let world = World::new(options);
         let clients = (0..CLIENTS).map(|_| (world.client(), BTreeMap::new())).collect();
-        Self { world, unpublished: Vec::new(), clients }
+        Self { world, past: Vec::new(), state: BTreeMap::new(), unpublished: Vec::new(), clients }
     }
 
     fn apply(&mut self, transaction: &[(usize, Option<u8>)]) {
@@ -157,7 +159,13 @@ impl Run {
                 None => Change::Delete(KEYS[*key]),
             })
             .collect();
-        self.unpublished.extend(self.world.store.apply(&changes));
+        let Some(made) = self.world.store.apply(&changes) else { return };
+        let replaced = made.events.iter().map(|event| {
+            let key = event.kv.key.clone();
+            if event.deleted { self.state.remove(&key) } else { self.state.insert(key, event.kv.clone()) }
+        });
+        self.past.push(Past { replaced: replaced.collect(), made: Arc::clone(&made) });
+        self.unpublished.push(made);
     }
 
     fn publish(&mut self) {
@@ -231,6 +239,7 @@ impl Run {
             prev_kv,
             start: start_revision,
             from: (start_revision > 0).then_some(start_revision),
+            confirmed: false,
             received: 0,
             last: 0,
             ended: false,
@@ -263,7 +272,7 @@ impl Run {
 
     fn check(&mut self, client: usize, response: &WatchResponse) {
         let store = &self.world.store;
-        let past = with_replaced(&store.everything());
+        let past = &self.past;
         let watchers = &mut self.clients[client].1;
         let told = response.header.unwrap().revision;
         assert!(told <= store.current());
@@ -272,16 +281,22 @@ impl Run {
                 assert_eq!(response.cancel_reason, "mvcc: watcher range is empty");
                 return;
             }
-            for watcher in watchers.values().filter(|watcher| !watcher.ended) {
-                assert_eq!(watcher.events(&past, told).len(), watcher.received, "progress {told} ahead of {watcher:?}");
-                assert!(watcher.from.is_none() || told >= watcher.start, "told before its start");
+            for watcher in watchers.values().filter(|watcher| watcher.confirmed && !watcher.ended) {
+                assert_eq!(
+                    watcher.events(past, told).count(),
+                    watcher.received,
+                    "progress {told} ahead of {watcher:?}"
+                );
+                assert!(told >= watcher.start, "told before its start");
             }
             return;
         }
         let watcher = watchers.get_mut(&response.watch_id).expect("a watcher of this client");
+        assert!(response.created || watcher.confirmed, "{response:?} before it is confirmed");
         assert!(!watcher.ended || response.canceled, "{response:?} after the end");
         if response.created {
-            assert_eq!(watcher.received, 0);
+            assert_eq!((watcher.confirmed, watcher.received), (false, 0));
+            watcher.confirmed = true;
             watcher.from.get_or_insert(told + 1);
         } else if response.canceled {
             watcher.ended = true;
@@ -291,21 +306,22 @@ impl Run {
                 assert!(response.compact_revision <= store.compacted());
             }
         } else if response.events.is_empty() {
-            assert_eq!(watcher.events(&past, told).len(), watcher.received, "progress {told} ahead of {watcher:?}");
+            assert_eq!(watcher.events(past, told).count(), watcher.received, "progress {told} ahead of {watcher:?}");
             assert!(told >= watcher.start, "told before its start");
         } else {
             let revisions = || response.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision);
             assert!(revisions().min().unwrap() > watcher.last, "a revision is split");
             watcher.last = revisions().max().unwrap();
             assert!(told >= watcher.last);
-            let expected = watcher.events(&past, i64::MAX);
-            for event in &response.events {
-                let expected = &expected[watcher.received];
-                watcher.received += 1;
-                assert_eq!((event.r#type, &event.kv), (expected.r#type, &expected.kv));
+            let expected: Vec<_> =
+                watcher.events(past, i64::MAX).skip(watcher.received).take(response.events.len()).collect();
+            assert_eq!(expected.len(), response.events.len());
+            watcher.received += expected.len();
+            for (event, (expected, replaced)) in response.events.iter().zip(expected) {
+                assert_eq!((event.r#type, &event.kv), (i32::from(expected.deleted), &Some(expected.kv.clone())));
                 let revision = event.kv.as_ref().unwrap().mod_revision;
                 if watcher.prev_kv && (event.prev_kv.is_some() || revision - 1 >= store.compacted()) {
-                    assert_eq!(event.prev_kv, expected.prev_kv);
+                    assert_eq!(&event.prev_kv, replaced);
                 } else {
                     assert_eq!(event.prev_kv, None);
                 }
@@ -319,9 +335,9 @@ impl Run {
         for client in 0..CLIENTS {
             self.take(client, usize::MAX);
             let (_, watchers) = &self.clients[client];
-            let past = with_replaced(&self.world.store.everything());
+            let past = &self.past;
             for watcher in watchers.values().filter(|watcher| !watcher.ended) {
-                assert_eq!(watcher.events(&past, i64::MAX).len(), watcher.received, "{watcher:?} is not complete");
+                assert_eq!(watcher.events(past, i64::MAX).count(), watcher.received, "{watcher:?} is not complete");
             }
         }
         let counters = || {
@@ -333,21 +349,6 @@ impl Run {
         self.clients.clear();
         assert_eq!(counters(), (0, 0, 0, 0));
     }
-}
-
-/// Each revision, and what each of its events replaced.
-fn with_replaced(past: &[RevisionEventsRef]) -> Vec<(RevisionEventsRef, Vec<Option<KeyValue>>)> {
-    let mut state: BTreeMap<Bytes, KeyValue> = BTreeMap::new();
-    past.iter()
-        .map(|made| {
-            let replaced = made.events.iter().map(|event| {
-                let key = event.kv.key.clone();
-                if event.deleted { state.remove(&key) } else { state.insert(key, event.kv.clone()) }
-            });
-            let replaced = replaced.collect();
-            (std::sync::Arc::clone(made), replaced)
-        })
-        .collect()
 }
 
 proptest! {

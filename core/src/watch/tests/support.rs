@@ -184,13 +184,6 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Everything that happened.
-    pub(super) fn everything(&self) -> Vec<Arc<RevisionEvents>> {
-        self.past.lock().revisions.clone()
-    }
-}
-
 impl History for Store {
     fn current(&self) -> i64 {
         self.past.lock().revisions.len() as i64 + 1
