@@ -12,6 +12,7 @@ use super::registry::Registry;
 use super::relay::Relay;
 use super::shared_revision::SharedRevision;
 use super::stream::Stream;
+use crate::apply::EventSink;
 use crate::env::Env;
 use crate::types::{Code, Error, Result, RevisionEvents};
 
@@ -90,21 +91,6 @@ impl Hub {
         Stream::new(Arc::clone(self), mailbox, id)
     }
 
-    /// Tells of new revisions, in order and without a gap, once readers can see them and before
-    /// anyone is told that they were made. `current` is the newest revision.
-    pub fn publish(&self, revisions: Vec<Arc<RevisionEvents>>, current: i64) {
-        let mut woken = Vec::new();
-        self.registry.lock().publish(revisions, current, &mut woken);
-        wake(woken);
-    }
-
-    /// Tells that a snapshot took the place of the state, which is now at `current`.
-    pub fn reset(&self, current: i64) {
-        let mut woken = Vec::new();
-        self.registry.lock().reset(current, &mut woken);
-        wake(woken);
-    }
-
     /// Ends all streams, and those opened later.
     pub fn close(&self) {
         let (mailboxes, relays) = self.registry.lock().close();
@@ -154,6 +140,23 @@ impl Hub {
         // If there was nothing to read, nothing lies between `from` and the newest revision.
         let next = revisions.last().map_or_else(|| from.max(current + 1), |last| last.revision() + 1);
         Ok(Some(Chunk { revisions, next, current }))
+    }
+}
+
+impl EventSink for Hub {
+    fn publish(&self, revisions: Vec<Arc<RevisionEvents>>, current: i64) {
+        let mut woken = Vec::new();
+        self.registry.lock().publish(revisions, current, &mut woken);
+        wake(woken);
+    }
+
+    /// Those who are behind see the watermark when they read; those who are not have what they need.
+    fn compacted(&self, _revision: i64) {}
+
+    fn reset(&self, current: i64) {
+        let mut woken = Vec::new();
+        self.registry.lock().reset(current, &mut woken);
+        wake(woken);
     }
 }
 

@@ -6,5 +6,6 @@ mod live;
 mod model;
 mod progress;
 mod relay;
+mod store;
 mod support;
 mod threads;

@@ -10,6 +10,7 @@ use keelkv_proto::mvccpb::KeyValue;
 use proptest::prelude::*;
 
 use super::support::{Change, Client, World};
+use crate::apply::EventSink;
 use crate::types::{Event, KeyRange, RevisionEvents};
 use crate::watch::{History, Options};
 
@@ -320,7 +321,7 @@ impl Run {
             for (event, (expected, replaced)) in response.events.iter().zip(expected) {
                 assert_eq!((event.r#type, &event.kv), (i32::from(expected.deleted), &Some(expected.kv.clone())));
                 let revision = event.kv.as_ref().unwrap().mod_revision;
-                if watcher.prev_kv && (event.prev_kv.is_some() || revision - 1 >= store.compacted()) {
+                if watcher.prev_kv && (event.prev_kv.is_some() || revision > store.compacted()) {
                     assert_eq!(&event.prev_kv, replaced);
                 } else {
                     assert_eq!(event.prev_kv, None);

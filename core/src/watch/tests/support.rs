@@ -17,6 +17,7 @@ use keelkv_proto::etcdserverpb::{
 use keelkv_proto::mvccpb::KeyValue;
 use parking_lot::Mutex;
 
+use crate::apply::EventSink;
 use crate::env::{Env, Step, Wake};
 use crate::types::{Code, Event, Result, Revision, RevisionEvents};
 use crate::watch::{History, Hub, Options, Origin, Stream};
