@@ -28,6 +28,8 @@ pub mod watch;
 
 pub mod consensus;
 
+pub mod node;
+
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]

@@ -24,6 +24,10 @@ pub type Entry = openraft::Entry<<LeaderId as openraft::vote::RaftLeaderId>::Com
 /// The voters and learners that an entry established.
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<RaftConfig>;
 
+/// What becomes of an entry that was handed to the core.
+pub type WriteResult =
+    Result<openraft::raft::ClientWriteResponse<RaftConfig>, openraft::errors::ClientWriteError<RaftConfig>>;
+
 /// Tokio's time and tasks, with randomness from a seed set where the member starts.
 pub type Runtime = DeterministicRng<TokioRuntime>;
 

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keelkv_proto::keelkv::AppliedRecord;
 
 use super::history;
 use super::key_state::{Known, Versions};
@@ -27,17 +26,17 @@ impl Store {
     /// exists and has a lease, in the order of keys.
     pub(crate) fn load(
         backing: Backing,
-        applied: &AppliedRecord,
+        current: i64,
+        compacted: i64,
         leased: impl FnMut(&[u8], i64),
     ) -> io::Result<Arc<Self>> {
         let store = Self::new(backing);
-        store.reload(applied, leased)?;
+        store.reload(current, compacted, leased)?;
         Ok(Arc::new(store))
     }
 
     /// [`Store::load`] again, when the rows were replaced by others.
-    pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
-        let (current, compacted) = (applied.revision, applied.compact_revision);
+    pub(crate) fn reload(&self, current: i64, compacted: i64, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
         let mut changes = Vec::new();
         let mut from = Revision::default();
         loop {
@@ -78,7 +77,6 @@ impl Store {
         let tree = Tree::build(keys, current);
         *self.index.write() = tree;
         self.hashes.lock().clear();
-        self.set_submitted(applied.index);
         self.publish(current, compacted);
         Ok(())
     }

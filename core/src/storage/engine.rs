@@ -172,6 +172,9 @@ pub trait StateEngine: EngineRead {
         self.flush()
     }
 
+    /// Lets go of all files, as soon as what goes on just now has ended. Later calls are errors.
+    fn close(&self);
+
     /// The first error of a background job, after which nothing here can be relied on.
     fn failure(&self) -> Option<String>;
 }

@@ -107,6 +107,10 @@ impl StateEngine for Gated {
         self.engine.clear()
     }
 
+    fn close(&self) {
+        self.engine.close();
+    }
+
     fn failure(&self) -> Option<String> {
         self.engine.failure()
     }

@@ -135,6 +135,7 @@ impl Shared {
         if let Some(queue) = flusher {
             queue.close().await;
         }
+        self.engine.close();
     }
 
     pub(super) fn failure(&self) -> Option<String> {

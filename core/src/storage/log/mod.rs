@@ -18,6 +18,7 @@
 mod batch;
 pub mod disk;
 mod disk_file;
+mod disk_unsynced;
 mod entries;
 mod entry;
 mod error;
@@ -31,7 +32,6 @@ mod recovery;
 mod replay;
 mod segment;
 mod shared;
-#[cfg(any(test, feature = "sim"))]
 mod sim_disk;
 #[cfg(test)]
 mod tests;
@@ -46,11 +46,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use self::disk_file::FileDisk;
+pub use self::disk_unsynced::UnsyncedDisk;
 pub use self::entry::{Content, EntryId, SavedVote};
 pub use self::error::OpenError;
 pub use self::job::Done;
 pub use self::options::{LogObserver, LogOptions};
-#[cfg(any(test, feature = "sim"))]
 pub use self::sim_disk::{Crash, SimDisk, SimFault};
 
 use self::disk::Disk;

@@ -213,6 +213,8 @@ impl StateEngine for MemoryEngine {
         self.change(Operation::Clear)
     }
 
+    fn close(&self) {}
+
     fn failure(&self) -> Option<String> {
         self.state.read().failure.clone()
     }

@@ -1,8 +1,10 @@
 //! [`StateEngine`] on RocksDB.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwapOption, Guard};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::{
@@ -29,7 +31,8 @@ const KEYS_AT_ONCE_MIN: usize = 4;
 #[derive(Debug)]
 pub struct RocksEngine {
     env: Arc<dyn Env>,
-    tables: Arc<Tables>,
+    /// Gone once closed.
+    tables: ArcSwapOption<Tables>,
     watchman: Watchman,
     reserve: Mutex<Reserve>,
 }
@@ -50,21 +53,46 @@ impl RocksEngine {
             .map_err(|error| OpenError::from_rocksdb(path.clone(), &error))?;
         let reserve = Reserve::open(path, options.ballast_bytes, options.headroom_bytes)
             .map_err(|source| OpenError::Io { directory: path.clone(), source })?;
-        let tables = Arc::new(Tables { database });
+        let tables = ArcSwapOption::from_pointee(Tables { database });
         Ok(Self { env: Arc::clone(env), tables, watchman, reserve: Mutex::new(reserve) })
+    }
+
+    fn tables(&self) -> io::Result<Open> {
+        let tables = self.tables.load();
+        if tables.is_some() { Ok(Open(tables)) } else { Err(io::Error::other("the state engine is closed")) }
     }
 
     fn write_batch(&self, batch: WriteBatch) -> io::Result<()> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         options.set_memtable_insert_hint_per_batch(true);
-        self.tables.database.write_opt(batch, &options).map_err(|error| to_io(&error))
+        self.tables()?.database.write_opt(batch, &options).map_err(|error| to_io(&error))
     }
 
     fn property(&self, table: Table, property: &str) -> io::Result<u64> {
-        let family = self.tables.family(table)?;
-        let value = self.tables.database.property_int_value_cf(family, property).map_err(|error| to_io(&error))?;
+        let tables = self.tables()?;
+        let family = tables.family(table)?;
+        let value = tables.database.property_int_value_cf(family, property).map_err(|error| to_io(&error))?;
         Ok(value.unwrap_or(0))
+    }
+}
+
+/// The database, while somebody uses it.
+struct Open(Guard<Option<Arc<Tables>>>);
+
+impl Open {
+    /// The database for somebody who uses it longer.
+    fn share(&self) -> io::Result<Arc<Tables>> {
+        self.0.as_ref().map(Arc::clone).ok_or_else(|| io::Error::other("the state engine is closed"))
+    }
+}
+
+impl Deref for Open {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        // Checked when it was made, and a guard does not change.
+        self.0.as_ref().unwrap_or_else(|| unreachable!("an open database"))
     }
 }
 
@@ -115,8 +143,9 @@ pub(super) fn scan_rows<'a>(
 
 impl EngineRead for RocksEngine {
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let family = self.tables.family(table)?;
-        let found = self.tables.database.get_pinned_cf(family, key).map_err(|error| to_io(&error))?;
+        let tables = self.tables()?;
+        let family = tables.family(table)?;
+        let found = tables.database.get_pinned_cf(family, key).map_err(|error| to_io(&error))?;
         Ok(found.as_ref().map(to_bytes))
     }
 
@@ -124,8 +153,9 @@ impl EngineRead for RocksEngine {
         if keys.len() < KEYS_AT_ONCE_MIN {
             return keys.iter().map(|key| self.get(table, key)).collect();
         }
-        let family = self.tables.family(table)?;
-        let found = self.tables.database.batched_multi_get_cf(family, keys, false);
+        let tables = self.tables()?;
+        let family = tables.family(table)?;
+        let found = tables.database.batched_multi_get_cf(family, keys, false);
         found
             .into_iter()
             .map(|found| found.map(|found| found.as_ref().map(to_bytes)).map_err(|error| to_io(&error)))
@@ -133,14 +163,16 @@ impl EngineRead for RocksEngine {
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows> {
-        let family = self.tables.family(table)?;
-        scan_rows(from, to, limit, |options| self.tables.database.raw_iterator_cf_opt(family, options))
+        let tables = self.tables()?;
+        let family = tables.family(table)?;
+        scan_rows(from, to, limit, |options| tables.database.raw_iterator_cf_opt(family, options))
     }
 }
 
 impl StateEngine for RocksEngine {
     fn write_all(&self, batches: &[Arc<Batch>]) -> io::Result<()> {
-        let families = self.tables.families()?;
+        let tables = self.tables()?;
+        let families = tables.families()?;
         let mut merged = WriteBatch::default();
         for change in batches.iter().flat_map(|batch| batch.changes()) {
             match change {
@@ -157,14 +189,15 @@ impl StateEngine for RocksEngine {
             return Ok(());
         }
         let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.tables.family(table)?, from, to);
+        batch.delete_range_cf(self.tables()?.family(table)?, from, to);
         self.write_batch(batch)
     }
 
     fn flush(&self) -> io::Result<()> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.tables.database.flush_cfs_opt(&self.tables.families()?, &options).map_err(|error| to_io(&error))
+        let tables = self.tables()?;
+        tables.database.flush_cfs_opt(&tables.families()?, &options).map_err(|error| to_io(&error))
     }
 
     fn room(&self, bytes: u64) -> io::Result<Room> {
@@ -172,7 +205,7 @@ impl StateEngine for RocksEngine {
     }
 
     fn pin(&self) -> io::Result<Arc<dyn EngineRead>> {
-        Ok(Arc::new(Pin::start(&*self.env, Arc::clone(&self.tables))?))
+        Ok(Arc::new(Pin::start(&*self.env, self.tables()?.share()?)?))
     }
 
     fn size(&self) -> io::Result<(u64, u64)> {
@@ -189,7 +222,8 @@ impl StateEngine for RocksEngine {
         let after_identity = [IDENTITY_KEY, &[0]].concat();
         let mut batch = WriteBatch::default();
         for table in Table::ALL {
-            let family = self.tables.family(table)?;
+            let tables = self.tables()?;
+            let family = tables.family(table)?;
             if table == Table::System {
                 batch.delete_range_cf(family, &[][..], IDENTITY_KEY);
                 batch.delete_range_cf(family, &after_identity[..], &KEY_END[..]);
@@ -198,6 +232,10 @@ impl StateEngine for RocksEngine {
             }
         }
         self.write_batch(batch)
+    }
+
+    fn close(&self) {
+        self.tables.store(None);
     }
 
     fn failure(&self) -> Option<String> {

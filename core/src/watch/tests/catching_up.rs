@@ -3,7 +3,6 @@
 use keelkv_proto::etcdserverpb::WatchCreateRequest;
 
 use super::support::{World, delete, put, seen, watch};
-use crate::apply::EventSink;
 use crate::types::Code;
 use crate::watch::Options;
 

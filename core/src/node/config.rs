@@ -1,0 +1,106 @@
+//! What a member is told at its start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::storage::engine::StateEngine;
+use crate::storage::log::disk::Disk;
+
+/// Everything that one member needs to know. The default is a single member in memory.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Human name of the member, as member lists show it.
+    pub name: String,
+    /// Where other members reach it. They make up its id, with the token.
+    pub peer_urls: Vec<String>,
+    /// Where clients are told to reach it. None for a member that is only used in process.
+    pub client_urls: Vec<String>,
+    /// Keeps the ids of unrelated clusters apart.
+    pub cluster_token: String,
+    /// Where its state is kept.
+    pub storage: StorageConfig,
+    /// How often a leader shows that it lives.
+    pub heartbeat_interval: Duration,
+    /// How long a follower waits for that before it stands for election.
+    pub election_timeout: Duration,
+    /// What a request may cost.
+    pub limits: Limits,
+    /// Log entries kept behind a snapshot, so that a slow follower can catch up from the log.
+    pub snapshot_catchup_entries: u64,
+    /// How often an idle watcher that asked for it is told the current revision.
+    pub watch_progress_interval: Duration,
+    /// Whether the leader writes the remaining time of long leases to the log now and then.
+    pub lease_checkpoint: bool,
+}
+
+/// Where a member keeps its state.
+#[derive(Clone, Debug)]
+pub enum StorageConfig {
+    /// In files. The log may have a directory of its own, on a device of its own.
+    Directory {
+        /// Root of everything; made if it is missing.
+        data_dir: PathBuf,
+        /// For the log; within the data directory if not given.
+        wal_dir: Option<PathBuf>,
+        /// Whether acknowledged writes survive a loss of power. Turning it off risks data.
+        fsync: bool,
+    },
+    /// In memory: gone with the member.
+    Memory,
+    /// In parts that the caller brings, for simulations.
+    Parts {
+        /// Where the log is kept.
+        disk: Arc<dyn Disk>,
+        /// Where the state is kept.
+        engine: Arc<dyn StateEngine>,
+    },
+}
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of an encoded request.
+    pub max_request_bytes: usize,
+    /// Operations in one list of a transaction.
+    pub max_txn_ops: usize,
+    /// Logical bytes that the store may hold before it raises the space alarm; 0 means no bound.
+    pub quota_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_request_bytes: 1536 * 1024, max_txn_ops: 128, quota_bytes: 2 << 30 }
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            peer_urls: vec!["http://localhost:2380".into()],
+            client_urls: Vec::new(),
+            cluster_token: "etcd-cluster".into(),
+            storage: StorageConfig::Memory,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            limits: Limits::default(),
+            snapshot_catchup_entries: 5000,
+            watch_progress_interval: Duration::from_secs(600),
+            lease_checkpoint: false,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// How long a proposal or a read barrier may take.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+
+    /// The shortest lease, in seconds: long enough to outlive an election.
+    pub fn min_lease_ttl(&self) -> i64 {
+        let millis = self.election_timeout.as_millis() * 3 / 2;
+        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX)
+    }
+}

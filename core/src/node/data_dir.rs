@@ -1,0 +1,100 @@
+//! The data directory: checked, locked and laid out before anything is opened in it.
+//!
+//! ```text
+//! <data-dir>/member/LOCK    held while a member runs
+//! <data-dir>/member/wal/    the log (elsewhere by --wal-dir)
+//! <data-dir>/member/state/  the state engine
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why a member could not start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The directories of a member, locked against a second one.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    pub(super) wal: PathBuf,
+    pub(super) state: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes what is missing and refuses what cannot be used.
+    pub(super) fn open(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Self, StartError> {
+        let member = data_dir.join("member");
+        if member.join("snap").join("db").exists() {
+            return Err(StartError::new(format!(
+                "data directory {} belongs to etcd: choose another --data-dir for this member",
+                data_dir.display()
+            )));
+        }
+        make(data_dir)?;
+        make(&member)?;
+        let path = member.join("LOCK");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| refused(&path, &error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            StartError::new(format!(
+                "data directory {} is in use by another process: stop it, or give this member its own --data-dir",
+                data_dir.display()
+            ))
+        })?;
+        let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
+        let state = member.join("state");
+        make(&wal)?;
+        make(&state)?;
+        sync_dir(&member)?;
+        sync_dir(data_dir)?;
+        Ok(Self { wal, state, _lock: lock })
+    }
+}
+
+/// Makes a directory that only its owner can enter, with those above it.
+fn make(path: &Path) -> Result<(), StartError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| refused(path, &error))
+}
+
+fn sync_dir(path: &Path) -> Result<(), StartError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, error: &io::Error) -> StartError {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "give this user write access to it, or choose another --data-dir"
+        }
+        io::ErrorKind::StorageFull => "free space on its file system",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in its place: choose another --data-dir"
+        }
+        _ => "check the file system",
+    };
+    StartError::new(format!("cannot use {}: {error}; {advice}", path.display()))
+}
+
+/// Whether a directory has anything in it.
+pub(super) fn is_used(path: &Path) -> Result<bool, StartError> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) => Err(refused(path, &error)),
+    }
+}

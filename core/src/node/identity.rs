@@ -1,0 +1,111 @@
+//! Who a member is: ids by etcd's rule, kept with the data.
+
+use std::io;
+
+use bytes::Bytes;
+use keelkv_proto::keelkv::IdentityRecord;
+use prost::Message;
+use sha1::{Digest, Sha1};
+
+use crate::env::Env;
+use crate::storage::engine::{Batch, StateEngine, Table};
+
+const KEY: &[u8] = b"identity";
+const FORMAT: u32 = 1;
+
+/// The ids of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Of the cluster.
+    pub cluster_id: u64,
+    /// Of the member within it.
+    pub member_id: u64,
+    /// Of this very directory: a copy or a new one is not the same member.
+    pub incarnation: Bytes,
+}
+
+impl Identity {
+    /// The identity of a founding member that stands alone.
+    pub(super) fn found(env: &dyn Env, peer_urls: &[String], token: &str) -> Self {
+        let member_id = member_id(peer_urls, token);
+        let mut incarnation = Vec::with_capacity(16);
+        incarnation.extend(env.random().to_be_bytes());
+        incarnation.extend(env.random().to_be_bytes());
+        Self { cluster_id: cluster_id(&[member_id]), member_id, incarnation: incarnation.into() }
+    }
+
+    /// Reads the identity of a state engine; `None` if it is new.
+    pub(super) fn load(engine: &dyn StateEngine) -> io::Result<Option<Self>> {
+        let Some(bytes) = engine.get(Table::System, KEY)? else { return Ok(None) };
+        let record =
+            IdentityRecord::decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if record.format > FORMAT {
+            let format = record.format;
+            let text = format!("it was written by a newer release (format {format}): run that release or a newer one");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let IdentityRecord { cluster_id, member_id, incarnation, .. } = record;
+        Ok(Some(Self { cluster_id, member_id, incarnation }))
+    }
+
+    /// Writes the identity of a new state engine, durably.
+    pub(super) fn save(&self, engine: &dyn StateEngine) -> io::Result<()> {
+        let record = IdentityRecord {
+            format: FORMAT,
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            incarnation: self.incarnation.clone(),
+        };
+        let mut batch = Batch::default();
+        batch.put(Table::System, KEY, record.encode_to_vec());
+        engine.write(batch)?;
+        engine.flush()
+    }
+}
+
+/// The id of a founding member: a hash of its peer URLs and the cluster's token.
+pub fn member_id(peer_urls: &[String], token: &str) -> u64 {
+    let mut sorted: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let mut hash = Sha1::new();
+    for url in sorted {
+        hash.update(url);
+    }
+    hash.update(token);
+    first_eight(hash)
+}
+
+/// The id of a cluster: a hash of the ids of its founding members.
+pub fn cluster_id(members: &[u64]) -> u64 {
+    let mut sorted = members.to_vec();
+    sorted.sort_unstable();
+    let mut hash = Sha1::new();
+    for id in sorted {
+        hash.update(id.to_be_bytes());
+    }
+    first_eight(hash)
+}
+
+fn first_eight(hash: Sha1) -> u64 {
+    let digest = hash.finalize();
+    digest[..8].iter().fold(0, |id, byte| id << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_that_etcd_gives_the_same_member() {
+        let member = member_id(&["http://localhost:2380".into()], "etcd-cluster");
+        assert_eq!(member, 0x8e9e_05c5_2164_694d);
+        assert_eq!(cluster_id(&[member]), 0xcdf8_1819_4e3a_8c32);
+    }
+
+    #[test]
+    fn the_order_of_urls_does_not_matter() {
+        let one = member_id(&["http://a:1".into(), "http://b:2".into()], "t");
+        assert_eq!(one, member_id(&["http://b:2".into(), "http://a:1".into()], "t"));
+        assert_eq!(cluster_id(&[1, 2]), cluster_id(&[2, 1]));
+    }
+}

@@ -1,0 +1,259 @@
+//! A running member, as its callers see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use keelkv_proto::etcdserverpb::ResponseHeader;
+use keelkv_proto::keelkv::{Command, command};
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{Identity, NodeConfig};
+use crate::apply::StateView;
+use crate::consensus::{LogId, Payload, Proposer, RaftConfig, StateMachine};
+use crate::env::Env;
+use crate::lease::Lessor;
+use crate::mvcc::Reader;
+use crate::storage::backing::Backing;
+use crate::storage::log::Log;
+use crate::types::{Applied, COMMAND_FORMAT, Code, Error, Result};
+use crate::watch::Hub;
+
+pub(super) type Raft = openraft::Raft<RaftConfig, StateMachine>;
+
+/// One member of a cluster, running in this process.
+///
+/// Everything a client can do over the network goes through here. Methods may be called from any
+/// runtime and any thread. [`Node::stop`] ends it; dropping it without that leaves its tasks running
+/// until their runtime ends.
+pub struct Node {
+    pub(super) config: NodeConfig,
+    pub(super) env: Arc<dyn Env>,
+    pub(super) identity: Identity,
+    pub(super) raft: Raft,
+    pub(super) proposer: Proposer,
+    pub(super) reader: Reader,
+    pub(super) state: Arc<StateView>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) lessor: Arc<Lessor>,
+    pub(super) parts: Mutex<Option<Parts>>,
+    pub(super) backing: Backing,
+    pub(super) leadership: Leadership,
+    pub(super) failure: Mutex<Option<String>>,
+    pub(super) stopped: CancellationToken,
+}
+
+/// What is closed in order at the end.
+pub(super) struct Parts {
+    pub(super) log: Log<Payload>,
+    /// Released last: another process may then open the directory.
+    pub(super) data_dir: Option<super::data_dir::DataDir>,
+}
+
+/// What is known of the leader without asking the raft core.
+#[derive(Debug, Default)]
+pub(super) struct Leadership {
+    /// Shared with whoever writes headers.
+    pub(super) term: Arc<AtomicU64>,
+    /// The leader's member id, 0 if none is known.
+    pub(super) leader: AtomicU64,
+    /// This member leads, is the only voter, and has applied an entry of its own term: nobody else can
+    /// have committed anything that it has not applied.
+    pub(super) alone: AtomicBool,
+}
+
+/// What a member says about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The leader's member id; 0 if none is known.
+    pub leader: u64,
+    /// The term that this member is in.
+    pub term: u64,
+    /// The last log entry known to be committed.
+    pub committed_index: u64,
+    /// The last log entry applied.
+    pub applied_index: u64,
+    /// Whether this member only listens.
+    pub is_learner: bool,
+    /// Bytes that the state engine takes, and those of them in use.
+    pub db_size: (u64, u64),
+}
+
+impl Node {
+    /// What the member was started with.
+    pub const fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// Its clock and its randomness.
+    pub const fn env(&self) -> &Arc<dyn Env> {
+        &self.env
+    }
+
+    /// Its ids.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Reads of the store. Call [`Node::linearizable`] first unless the answer may be stale.
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Leases, alarms and members as applied.
+    pub const fn state(&self) -> &Arc<StateView> {
+        &self.state
+    }
+
+    /// Where watchers attach.
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The clocks of the leases.
+    pub const fn lessor(&self) -> &Arc<Lessor> {
+        &self.lessor
+    }
+
+    /// A response header of this member. The revision is the caller's to choose: the store's at
+    /// execution, or 0 where etcd sends none.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.identity.cluster_id,
+            member_id: self.identity.member_id,
+            revision,
+            raft_term: self.leadership.term.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Changes the state: returns once the change is durable at a quorum and applied here.
+    pub async fn propose(&self, body: command::Body) -> Applied {
+        if self.backing.is_full() {
+            return Err(Code::RequestTooManyRequests.into());
+        }
+        let command =
+            Command { format: COMMAND_FORMAT, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
+        self.proposer.propose(command).await
+    }
+
+    /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
+    /// was called.
+    pub async fn linearizable(&self) -> Result<()> {
+        if self.leadership.alone.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let deadline = self.env.now() + self.config.request_timeout();
+        loop {
+            if let Some(error) = self.unavailable() {
+                return Err(error);
+            }
+            let left = deadline.saturating_sub(self.env.now());
+            if left.is_zero() {
+                return Err(Code::Timeout.into());
+            }
+            tokio::select! {
+                biased;
+                confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => {
+                    if confirmed.is_ok() {
+                        return Ok(());
+                    }
+                }
+                () = self.env.sleep(left) => return Err(Code::Timeout.into()),
+            }
+            // No leader yet, or it changed: ask again a little later.
+            self.env.sleep(self.config.heartbeat_interval.min(left)).await;
+        }
+    }
+
+    /// The leader's member id, if one is known.
+    pub fn leader(&self) -> Option<u64> {
+        Some(self.leadership.leader.load(Ordering::Relaxed)).filter(|leader| *leader != 0)
+    }
+
+    /// Whether this member leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader() == Some(self.identity.member_id)
+    }
+
+    /// The member's own view of itself, without asking anybody.
+    pub fn status(&self) -> Status {
+        let (committed_index, applied_index) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let index = |id: Option<LogId>| id.map_or(0, |id| id.index() + 1);
+            (index(metrics.local_committed), index(metrics.last_applied))
+        };
+        Status {
+            leader: self.leadership.leader.load(Ordering::Relaxed),
+            term: self.leadership.term.load(Ordering::Relaxed),
+            committed_index,
+            applied_index,
+            is_learner: false,
+            db_size: self.backing.size().unwrap_or_default(),
+        }
+    }
+
+    /// Requests on their way through the log.
+    pub fn pending_proposals(&self) -> usize {
+        self.proposer.pending()
+    }
+
+    /// Why the member stopped by itself, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// Completes when the member stops serving, whether it was told to or failed.
+    pub async fn stopped(&self) {
+        self.stopped.cancelled().await;
+    }
+
+    /// Stops the member: what is on its way is answered, what was applied is made durable, files are
+    /// closed. Later calls do nothing.
+    pub async fn stop(&self) {
+        self.proposer.close(Code::Stopped.into());
+        self.leadership.alone.store(false, Ordering::Release);
+        self.stopped.cancel();
+        let parts = self.parts.lock().take();
+        let Some(Parts { log, data_dir }) = parts else { return };
+        self.hub.close();
+        // The core may have ended with an error already, which was reported then.
+        let _ = self.raft.shutdown().await;
+        if self.failure().is_none()
+            && let Err(error) = self.backing.flush().await
+        {
+            tracing::warn!(member = %self.config.name, %error, "could not flush at the end; the log has it all");
+        }
+        self.lessor.stop();
+        self.backing.clone().close().await;
+        log.close().await;
+        drop(data_dir);
+    }
+
+    /// Stops serving for good because of `reason`.
+    pub(super) fn fail(&self, reason: &str) {
+        {
+            let mut failure = self.failure.lock();
+            if failure.is_some() || self.stopped.is_cancelled() {
+                return;
+            }
+            *failure = Some(reason.to_owned());
+        }
+        tracing::error!(member = %self.config.name, reason, "member stops serving");
+        self.leadership.alone.store(false, Ordering::Release);
+        self.proposer.close(Code::Stopped.into());
+        self.stopped.cancel();
+    }
+
+    fn unavailable(&self) -> Option<Error> {
+        self.stopped.is_cancelled().then(|| Code::Stopped.into())
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.config.name).field("identity", &self.identity).finish()
+    }
+}

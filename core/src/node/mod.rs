@@ -1,0 +1,22 @@
+//! One member: wires the rooms together, starts and stops them in order, and is what embedding
+//! programs and the network services call.
+//!
+//! ```text
+//! start:  data directory -> state engine -> machine -> log -> raft -> leader known -> published
+//! write:  propose -> proposer -> raft -> log -> machine -> answer
+//! read:   linearizable (the read barrier) -> reader
+//! ```
+
+mod config;
+mod data_dir;
+mod identity;
+mod member;
+mod start;
+mod tasks;
+mod wiring;
+
+pub use self::config::{Limits, NodeConfig, StorageConfig};
+pub use self::data_dir::StartError;
+pub use self::identity::{Identity, cluster_id, member_id};
+pub use self::member::{Node, Status};
+pub use self::start::API_VERSION;

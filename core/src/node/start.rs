@@ -1,0 +1,240 @@
+//! Bringing a member up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelkv_proto::keelkv::{MemberRecord, command};
+use keelkv_proto::membershippb::ClusterVersionSetRequest;
+use openraft::Config;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::{DataDir, StartError, is_used};
+use super::member::{Leadership, Node, Parts, Raft};
+use super::wiring::LeaseGateway;
+use super::{Identity, NodeConfig, StorageConfig, tasks};
+use crate::apply::{Machine, Sinks};
+use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, StateMachine};
+use crate::env::Env;
+use crate::lease::{Lessor, LessorOptions};
+use crate::storage::backing::{Backing, BackingOptions};
+use crate::storage::engine::StateEngine;
+use crate::storage::log::disk::Disk;
+use crate::storage::log::{FileDisk, Log, LogOptions, SimDisk, UnsyncedDisk};
+use crate::storage::memory::MemoryEngine;
+use crate::watch::{self, Hub};
+
+/// The version of etcd whose API this is, and the cluster version that goes with it.
+pub const API_VERSION: &str = "3.7.3";
+const CLUSTER_VERSION: &str = "3.7.0";
+const MEMBER_FORMAT: u32 = 1;
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+impl Node {
+    /// Starts a member, and returns once it can serve. Its tasks run on the runtime of the caller.
+    ///
+    /// # Errors
+    /// One line that says what stands in the way and what to do about it.
+    pub async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Self>, StartError> {
+        // All randomness of the consensus core comes from this seed.
+        let seed = env.random();
+        Runtime::scope(seed, start(config, env)).await
+    }
+}
+
+async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, StartError> {
+    let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
+
+    let Opened { data_dir, disk, engine } = open_storage(&config, &env)?;
+    let identity = identify(&config, env.as_ref(), engine.as_ref())?;
+    let backing = Backing::open(&env, engine, BackingOptions::default()).map_err(at("cannot open the state"))?;
+
+    let checkpoint_interval = config.lease_checkpoint.then_some(CHECKPOINT_INTERVAL);
+    let lessor = Lessor::new(Arc::clone(&env), LessorOptions { checkpoint_interval, ..LessorOptions::default() });
+    let leadership = Leadership::default();
+    let hub = Hub::new(Arc::clone(&env), watch_options(&config), origin(&identity, &leadership));
+    let sinks = Sinks { events: Arc::clone(&hub) as _, leases: Arc::clone(&lessor) as _ };
+    let machine = Machine::open(&env, backing.clone(), sinks).map_err(|error| StartError::new(error.to_string()))?;
+    let reader = machine.reader();
+    let state = Arc::clone(machine.state());
+    hub.attach(Arc::new(reader.clone()));
+
+    let log = Log::open(&env, disk, LogOptions::default())
+        .map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
+    let state_machine = StateMachine::new(machine, backing.clone()).map_err(at("cannot open the state"))?;
+    let raft = Raft::new(
+        identity.member_id,
+        Arc::new(raft_config(&config)?),
+        NoPeers,
+        LogStore::new(log.clone()),
+        state_machine,
+    )
+    .await
+    .map_err(|error| StartError::new(format!("cannot start consensus: {error}")))?;
+
+    let node = Arc::new(Node {
+        proposer: Proposer::new(Arc::clone(&env), config.request_timeout()),
+        parts: Mutex::new(Some(Parts { log: log.clone(), data_dir })),
+        leadership,
+        failure: Mutex::new(None),
+        stopped: CancellationToken::new(),
+        config,
+        env,
+        identity,
+        raft,
+        reader,
+        state,
+        hub,
+        lessor,
+        backing,
+    });
+    spawn_tasks(&node, log);
+    if let Err(error) = lead_and_publish(&node).await {
+        node.stop().await;
+        return Err(error);
+    }
+    Ok(node)
+}
+
+fn watch_options(config: &NodeConfig) -> watch::Options {
+    watch::Options {
+        progress_interval: config.watch_progress_interval,
+        fragment_bytes: watch::Options::fragment_bytes(config.limits.max_request_bytes),
+        ..watch::Options::default()
+    }
+}
+
+fn origin(identity: &Identity, leadership: &Leadership) -> watch::Origin {
+    watch::Origin { cluster_id: identity.cluster_id, member_id: identity.member_id, term: Arc::clone(&leadership.term) }
+}
+
+struct Opened {
+    data_dir: Option<DataDir>,
+    disk: Arc<dyn Disk>,
+    engine: Arc<dyn StateEngine>,
+}
+
+fn open_storage(config: &NodeConfig, env: &Arc<dyn Env>) -> Result<Opened, StartError> {
+    match &config.storage {
+        StorageConfig::Memory => {
+            Ok(Opened { data_dir: None, disk: SimDisk::new(), engine: Arc::new(MemoryEngine::new()) })
+        }
+        StorageConfig::Parts { disk, engine } => {
+            Ok(Opened { data_dir: None, disk: Arc::clone(disk), engine: Arc::clone(engine) })
+        }
+        StorageConfig::Directory { data_dir, wal_dir, fsync } => {
+            let dirs = DataDir::open(data_dir, wal_dir.as_deref())?;
+            open_directory(env, dirs, *fsync)
+        }
+    }
+}
+
+#[cfg(feature = "rocks")]
+fn open_directory(env: &Arc<dyn Env>, dirs: DataDir, fsync: bool) -> Result<Opened, StartError> {
+    use crate::storage::rocks::{RocksEngine, RocksOptions};
+
+    let had_state = is_used(&dirs.state)?;
+    if had_state && !is_used(&dirs.wal)? {
+        return Err(StartError::new(format!(
+            "the log is missing from {}: put it back, or remove the whole data directory and start anew",
+            dirs.wal.display()
+        )));
+    }
+    let engine = RocksEngine::open(env, &RocksOptions::new(&dirs.state))
+        .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", dirs.state.display())))?;
+    let disk = FileDisk::open(&dirs.wal)
+        .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", dirs.wal.display())))?;
+    let disk: Arc<dyn Disk> = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
+    Ok(Opened { disk, engine: Arc::new(engine), data_dir: Some(dirs) })
+}
+
+#[cfg(not(feature = "rocks"))]
+fn open_directory(_env: &Arc<dyn Env>, _dirs: DataDir, _fsync: bool) -> Result<Opened, StartError> {
+    Err(StartError::new(
+        "this build has no durable state engine: build it with the feature `rocks`, or start in memory",
+    ))
+}
+
+/// Finds out whose data it is; a new directory becomes this member's.
+fn identify(config: &NodeConfig, env: &dyn Env, engine: &dyn StateEngine) -> Result<Identity, StartError> {
+    let unreadable = |error| StartError::new(format!("cannot read whose data this is: {error}"));
+    let wanted = Identity::found(env, &config.peer_urls, &config.cluster_token);
+    match Identity::load(engine).map_err(unreadable)? {
+        Some(found) if found.cluster_id != wanted.cluster_id || found.member_id != wanted.member_id => {
+            Err(StartError::new(format!(
+                "the data directory belongs to member {:x} of cluster {:x}, but these peer URLs and this token make \
+                 member {:x} of cluster {:x}: start with the URLs and the token it was made with, or choose another \
+                 --data-dir",
+                found.member_id, found.cluster_id, wanted.member_id, wanted.cluster_id
+            )))
+        }
+        Some(found) => Ok(found),
+        None => {
+            wanted.save(engine).map_err(unreadable)?;
+            Ok(wanted)
+        }
+    }
+}
+
+fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: config.cluster_token.clone(),
+        heartbeat_interval: millis(config.heartbeat_interval),
+        election_timeout_min: millis(config.election_timeout) / 2,
+        election_timeout_max: millis(config.election_timeout),
+        enable_pre_vote: Some(true),
+        // When to take a snapshot and what to purge is decided by what the state engine made durable.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        install_snapshot_timeout: 10 * 60 * 1000,
+        ..Config::default()
+    }
+    .validate()
+    .map_err(|error| StartError::new(format!("unusable timing: {error}")))
+}
+
+fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
+    let env = &node.env;
+    env.spawn("proposer", Box::pin(node.proposer.clone().run(node.raft.clone())));
+    env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep()));
+    env.spawn("leadership", Box::pin(tasks::follow_leadership(Arc::clone(node))));
+    env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
+    env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
+    node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
+}
+
+/// Makes the member the leader of its cluster of one, and its records what it was started with.
+async fn lead_and_publish(node: &Arc<Node>) -> Result<(), StartError> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| StartError::new(format!("{what}: {error}"));
+    let known = node.raft.is_initialized().await.map_err(|error| failed("cannot start consensus", &error))?;
+    if known {
+        // Nobody else can vote: there is nothing to wait for.
+        node.raft.trigger().elect(false).await.map_err(|error| failed("cannot start consensus", &error))?;
+    } else {
+        let members = std::collections::BTreeSet::from([node.identity.member_id]);
+        node.raft.initialize(members).await.map_err(|error| failed("cannot found the cluster", &error))?;
+    }
+    node.linearizable().await.map_err(|error| failed("no leader", &error))?;
+
+    let record = MemberRecord {
+        format: MEMBER_FORMAT,
+        id: node.identity.member_id,
+        name: node.config.name.clone(),
+        peer_urls: node.config.peer_urls.clone(),
+        client_urls: node.config.client_urls.clone(),
+        is_learner: false,
+        incarnation: node.identity.incarnation.clone(),
+        removed: false,
+    };
+    if node.state.member(record.id).as_ref() != Some(&record) {
+        let published = node.propose(command::Body::MemberPut(record)).await;
+        published.map_err(|error| failed("cannot publish the member", &error))?;
+    }
+    if node.state.cluster_version().is_none() {
+        let version = ClusterVersionSetRequest { ver: CLUSTER_VERSION.into() };
+        let set = node.propose(command::Body::ClusterVersion(version)).await;
+        set.map_err(|error| failed("cannot set the cluster version", &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What goes on beside requests while a member runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{ReadPolicy, ServerState};
+
+use super::Node;
+use crate::consensus::Payload;
+use crate::storage::log::Log;
+
+/// Follows the leadership: who leads in which term, whether the leases tick here, whether reads need
+/// a quorum. Ends with the member.
+pub(super) async fn follow_leadership(node: Arc<Node>) {
+    let me = node.identity.member_id;
+    let mut metrics = node.raft.server_metrics();
+    let mut leading = None;
+    loop {
+        let (state, term, leader, alone) = {
+            let now = metrics.borrow_watched();
+            let mut voters = now.membership_config.voter_ids();
+            let alone = voters.next() == Some(me) && voters.next().is_none();
+            (now.state, now.vote.leader_id.term, now.current_leader, alone)
+        };
+        node.leadership.term.store(term, Ordering::Relaxed);
+        node.leadership.leader.store(leader.unwrap_or(0), Ordering::Relaxed);
+        let leads = (state == ServerState::Leader && leader == Some(me)).then_some(term);
+        if leads.is_none() || !alone {
+            node.leadership.alone.store(false, Ordering::Release);
+        }
+        if leading != leads {
+            node.lessor.demote();
+            if let Some(term) = leads {
+                // Only a leader that has applied an entry of its own term knows all that was agreed before.
+                if node.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+                    continue_after(&node).await;
+                    if node.stopped.is_cancelled() {
+                        return;
+                    }
+                    continue;
+                }
+                node.lessor.promote(term, node.config.election_timeout);
+            }
+            leading = leads;
+        }
+        if leads.is_some() && alone {
+            node.leadership.alone.store(!node.stopped.is_cancelled(), Ordering::Release);
+        }
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            changed = metrics.changed() => if changed.is_err() {
+                node.fail("consensus stopped");
+                return;
+            },
+        }
+    }
+}
+
+async fn continue_after(node: &Node) {
+    tokio::select! {
+        biased;
+        () = node.stopped.cancelled() => {}
+        () = node.env.sleep(node.config.heartbeat_interval) => {}
+    }
+}
+
+/// Lets go of the log behind what the state engine has made durable. Ends with the member.
+pub(super) async fn purge_log(node: Arc<Node>) {
+    let mut durable = node.backing.durable_changed();
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            changed = durable.changed() => if changed.is_err() { return },
+        }
+        let index = *durable.borrow_and_update();
+        if node.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        // Nobody else needs the log of a member that is alone.
+        let kept = if node.leadership.alone.load(Ordering::Acquire) { 0 } else { node.config.snapshot_catchup_entries };
+        // The core purges no further than its last snapshot; one that is still being made counts next time.
+        let snapshot = node.raft.metrics().borrow_watched().snapshot.map_or(0, |id| id.index() + 1);
+        if let Some(last) = index.min(snapshot).saturating_sub(kept).checked_sub(1)
+            && node.raft.trigger().purge_log(last).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Stops the member when something under it failed for good. Ends with the member.
+pub(super) async fn watch_failures(node: Arc<Node>, log: Log<Payload>) {
+    let (mut log_failed, mut state_failed) = (log.failed(), node.backing.failure_changed());
+    tokio::select! {
+        biased;
+        () = node.stopped.cancelled() => {}
+        reason = log_failed.wait_for(Option::is_some) => if let Some(reason) = reason.ok().and_then(|text| text.clone()) {
+            node.fail(&format!("the log failed: {reason}; restart the member once its disk works"));
+        },
+        reason = state_failed.wait_for(Option::is_some) => if let Some(reason) = reason.ok().and_then(|text| text.clone()) {
+            node.fail(&format!("the state engine failed: {reason}; restart the member once its disk works"));
+        },
+    }
+}

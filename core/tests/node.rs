@@ -1,0 +1,112 @@
+//! A whole member through its in-process interface.
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use keelkv_core::env::TokioEnv;
+use keelkv_core::node::{Node, NodeConfig, StorageConfig};
+use keelkv_core::types::{Code, Reply};
+use keelkv_proto::etcdserverpb as pb;
+use keelkv_proto::keelkv::command::Body;
+
+fn on_disk(dir: &Path) -> NodeConfig {
+    let storage = StorageConfig::Directory { data_dir: dir.to_path_buf(), wal_dir: None, fsync: true };
+    NodeConfig { storage, ..NodeConfig::default() }
+}
+
+async fn start(config: NodeConfig) -> Arc<Node> {
+    let env = TokioEnv::new(tokio::runtime::Handle::current());
+    Node::start(config, env).await.expect("starts")
+}
+
+async fn put(node: &Node, key: &str, value: &str) -> i64 {
+    let put = pb::PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ..Default::default()
+    };
+    match node.propose(Body::Put(put)).await.expect("is accepted") {
+        Reply::Put(put) => put.header.expect("has a header").revision,
+        other => panic!("a put answered {other:?}"),
+    }
+}
+
+async fn get(node: &Node, key: &str) -> Option<Bytes> {
+    node.linearizable().await.expect("has a leader");
+    let get = pb::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
+    node.reader().range(&get).expect("reads").kvs.pop().map(|kv| kv.value)
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(on_disk(dir.path())).await;
+    assert_eq!(put(&node, "a", "1").await, 2);
+    assert_eq!(put(&node, "b", "2").await, 3);
+    assert_eq!(get(&node, "a").await.as_deref(), Some(&b"1"[..]));
+    let identity = node.identity().clone();
+    node.stop().await;
+    assert_eq!(node.propose(Body::Put(pb::PutRequest::default())).await, Err(Code::Stopped.into()));
+
+    let node = start(on_disk(dir.path())).await;
+    assert_eq!(node.identity(), &identity);
+    assert_eq!(get(&node, "b").await.as_deref(), Some(&b"2"[..]));
+    assert_eq!(put(&node, "a", "3").await, 4);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn two_members_live_in_one_process_and_leave_nothing_behind() {
+    let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let (one, two) = (start(on_disk(dirs[0].path())).await, start(on_disk(dirs[1].path())).await);
+    put(&one, "k", "one").await;
+    put(&two, "k", "two").await;
+    assert_eq!(get(&one, "k").await.as_deref(), Some(&b"one"[..]));
+    assert_eq!(get(&two, "k").await.as_deref(), Some(&b"two"[..]));
+    for node in [&one, &two] {
+        let began = Instant::now();
+        node.stop().await;
+        assert!(began.elapsed() < Duration::from_secs(1), "stopping took {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_member_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(on_disk(dir.path())).await;
+    let env = TokioEnv::new(tokio::runtime::Handle::current());
+    let second = Node::start(on_disk(dir.path()), env).await.expect_err("is refused");
+    assert!(second.to_string().contains("in use by another process"), "{second}");
+    node.stop().await;
+    start(on_disk(dir.path())).await.stop().await;
+}
+
+#[tokio::test]
+async fn data_of_another_member_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    start(on_disk(dir.path())).await.stop().await;
+    let other = NodeConfig { cluster_token: "another".into(), ..on_disk(dir.path()) };
+    let env = TokioEnv::new(tokio::runtime::Handle::current());
+    let refused = Node::start(other, env).await.expect_err("is refused");
+    assert!(refused.to_string().contains("belongs to member"), "{refused}");
+}
+
+#[tokio::test]
+async fn many_writers_share_entries() {
+    let node = start(NodeConfig::default()).await;
+    let writers = (0..200).map(|number| {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { put(&node, &format!("k{number}"), "v").await })
+    });
+    let mut revisions = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        revisions.push(writer.await.expect("ends"));
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (2..202).collect::<Vec<_>>());
+    assert!(node.status().applied_index < 100, "200 puts took {} entries", node.status().applied_index);
+    node.stop().await;
+}
