@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"keelkv/compat/diff"
 )
@@ -24,7 +25,7 @@ func main() {
 	flag.BoolVar(&o.Keep, "keep-going", false, "go on after a difference, up to ten")
 	flag.BoolVar(&o.NoCoverage, "no-coverage", false, "do not ask that everything occurred, for short runs")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if err := diff.Main(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
