@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -24,6 +26,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"alarms", nil, alarms},
 	{"quota", []string{"--quota-backend-bytes=16777216"}, quota},
+	{"health", nil, health},
 	{"raw requests", nil, rawRequests},
 	{"small limits", []string{"--max-txn-ops=3", "--max-request-bytes=2048"}, smallLimits},
 }
@@ -151,6 +154,40 @@ func quota(ctx context.Context, r *Runner) *Difference {
 		})
 		if failed, d := r.failures("full: "+step.Call.Method, failures); failed && d != nil {
 			return d
+		}
+	}
+	return nil
+}
+
+// health asks the standard health service, which etcd registers without a name.
+func health(ctx context.Context, r *Runner) *Difference {
+	for _, service := range []string{"", "etcdserverpb.KV", "nothing"} {
+		type answer struct {
+			text    string
+			failure *failure
+		}
+		ask := &grpc_health_v1.HealthCheckRequest{Service: service}
+		answers := both(r, func(s *side) answer {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			client := grpc_health_v1.NewHealthClient(s.connection)
+			checked, err := client.Check(ctx, ask)
+			if err != nil {
+				return answer{failure: s.failure(err)}
+			}
+			listed, err := client.List(ctx, &grpc_health_v1.HealthListRequest{})
+			if err != nil {
+				return answer{failure: s.failure(err)}
+			}
+			stream, err := client.Watch(ctx, ask)
+			if err != nil {
+				return answer{failure: s.failure(err)}
+			}
+			watched, err := stream.Recv()
+			return answer{fmt.Sprint(checked.GetStatus(), len(listed.GetStatuses()), watched.GetStatus()), s.failure(err)}
+		})
+		if !reflect.DeepEqual(answers[0], answers[1]) {
+			return r.differ("health of "+service, fmt.Sprintf("%+v", answers[0]), fmt.Sprintf("%+v", answers[1]))
 		}
 	}
 	return nil

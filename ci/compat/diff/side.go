@@ -50,20 +50,6 @@ func newSide(ctx context.Context, s *server.Server) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The version of the storage follows shortly after the start.
-	for tries := 0; ; tries++ {
-		status, err := etcdserverpb.NewMaintenanceClient(connection).Status(ctx, &etcdserverpb.StatusRequest{})
-		if err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(status.Version, strings.TrimSuffix(status.StorageVersion, ".0")) {
-			break
-		}
-		if tries > 200 {
-			return nil, fmt.Errorf("storage version is still %s", status.StorageVersion)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 	made.cluster, made.member, made.revision = members.Header.ClusterId, members.Header.MemberId, 1
 	return made, nil
 }

@@ -47,17 +47,6 @@ func newSide(t *testing.T, s *server.Server) *side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		status, err := etcdserverpb.NewMaintenanceClient(connection).Status(t.Context(), &etcdserverpb.StatusRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The version of the storage follows shortly after the start.
-		if strings.HasPrefix(status.Version, strings.TrimSuffix(status.StorageVersion, ".0")) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 	made := &side{server: s, ids: map[string]string{s.Address: "ENDPOINT"}}
 	for _, url := range members.Members[0].PeerURLs {
 		made.ids[strings.TrimPrefix(url, "http://")] = "PEER"

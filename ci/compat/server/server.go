@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -180,18 +181,26 @@ func (s *Server) ready(ctx context.Context) error {
 		// A short deadline for each try: gRPC backs off for a second once a dial was refused.
 		try, cancelTry := context.WithTimeout(ctx, 2*time.Second)
 		_, err := etcdserverpb.NewKVClient(connection).Range(try, read, grpc.WaitForReady(true))
+		ready := err == nil && settled(try, connection)
 		cancelTry()
-		if err == nil {
+		if ready {
 			return nil
 		}
 		select {
 		case <-s.exited:
 			return fmt.Errorf("it ended: %w", s.waitErr)
 		case <-ctx.Done():
-			return err
-		default:
+			return fmt.Errorf("not ready in time: %w", errors.Join(err, ctx.Err()))
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// settled says whether the storage has the version of the server: etcd writes it shortly after the start.
+func settled(ctx context.Context, connection *grpc.ClientConn) bool {
+	status, err := etcdserverpb.NewMaintenanceClient(connection).Status(ctx, &etcdserverpb.StatusRequest{})
+	return err == nil && status.StorageVersion != "" &&
+		strings.HasPrefix(status.Version, strings.TrimSuffix(status.StorageVersion, ".0"))
 }
 
 // Dial opens a plain gRPC connection to the member.
