@@ -125,7 +125,7 @@ impl Intervals {
         match self.compare(start, end, at) {
             Ordering::Equal => {
                 let node = self.node_mut(at);
-                if let Some(place) = node.ids.iter().position(|filed| *filed == id) {
+                if let Some(place) = node.ids.iter().rposition(|filed| *filed == id) {
                     node.ids.swap_remove(place);
                 }
                 if !node.ids.is_empty() {

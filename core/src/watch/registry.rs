@@ -13,7 +13,7 @@ use super::slab::Slab;
 use crate::types::{Event, KeyRange, RevisionEvents};
 
 /// What an event costs a stream's backlog besides the revision itself.
-const ITEM_COST: usize = 64;
+const ITEM_COST: usize = size_of::<Item>();
 
 /// All streams and watchers, the index of the live ones, and the ring.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl Registry {
         self.ring.reset(current + 1);
         let mut fallen = std::mem::take(&mut self.fallen);
         fallen.extend(self.watchers.iter().filter(|(_, entry)| entry.live && entry.from <= current).map(|(id, _)| id));
-        for id in &fallen {
+        for id in fallen.iter().rev() {
             let from = self.watchers.get(*id).map_or(0, |entry| entry.from.max(seen + 1));
             self.fall_behind(*id, from);
         }

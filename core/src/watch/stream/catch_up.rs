@@ -88,12 +88,14 @@ impl Stream {
     /// Makes those of `slots` live that have read everything published.
     fn revive(&mut self, slots: &[u32]) {
         let hub = Arc::clone(&self.hub);
-        let mut registry = hub.registry.lock();
-        for slot in slots {
-            let Some(watcher) = self.watchers.get_mut(*slot) else { continue };
-            if registry.revive(watcher.entry, watcher.next) {
-                watcher.stage = Stage::Live;
-                self.stop_reading(*slot);
+        for some in slots.chunks(super::LOCKED_WATCHERS) {
+            let mut registry = hub.registry.lock();
+            for slot in some {
+                let Some(watcher) = self.watchers.get_mut(*slot) else { continue };
+                if registry.revive(watcher.entry, watcher.next) {
+                    watcher.stage = Stage::Live;
+                    self.stop_reading(*slot);
+                }
             }
         }
     }

@@ -23,6 +23,9 @@ use super::slab::Slab;
 use super::watcher::{Stage, Watcher};
 use crate::types::{Code, Error};
 
+/// For how many watchers at a time something is done under the hub's lock: the publisher waits for it.
+const LOCKED_WATCHERS: usize = 256;
+
 /// A client's watchers, and what they have to say.
 ///
 /// Whoever holds it passes requests in with [`Stream::request`] while [`Stream::accepts`], and takes
@@ -234,13 +237,15 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        {
+        let entries: Vec<u32> = self.watchers.iter().map(|(_, watcher)| watcher.entry).collect();
+        // Those filed last come first: they are found at once.
+        for some in entries.rchunks(LOCKED_WATCHERS) {
             let mut registry = self.hub.registry.lock();
-            for (_, watcher) in self.watchers.iter() {
-                registry.remove(watcher.entry);
+            for entry in some.iter().rev() {
+                registry.remove(*entry);
             }
-            registry.close_stream(self.id);
         }
+        self.hub.registry.lock().close_stream(self.id);
         self.collect();
         let waiting = self.pending.iter().filter(|item| matches!(item, Item::Event { .. })).count();
         let queued: usize = self.watchers.iter_mut().map(|(_, watcher)| watcher.clear().0).sum();

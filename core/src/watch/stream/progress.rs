@@ -68,14 +68,13 @@ impl Stream {
     /// Queues one progress message for the whole stream, if no watcher has anything to come. If one
     /// has, nothing is said: the client asks again.
     pub(super) fn tell_all(&mut self) {
+        let watchers = self.slots.values().filter_map(|slot| self.watchers.get(*slot));
+        let Some(latest_start) = watchers.map(|watcher| watcher.start).max() else { return };
         let hub = std::sync::Arc::clone(&self.hub);
         let registry = hub.registry.lock();
         self.collect();
-        let mut watchers = self.slots.values().filter_map(|slot| self.watchers.get(*slot)).peekable();
-        if watchers.peek().is_none() || self.compacted > 0 || !registry.all_live(self.id) {
-            return;
-        }
-        if watchers.all(|watcher| watcher.start <= registry.published) {
+        let nothing_to_come = self.compacted == 0 && registry.all_live(self.id);
+        if nothing_to_come && latest_start <= registry.published {
             self.pending.push_back(Item::Progress { watch_id: None, revision: registry.published });
             self.requested += 1;
         }
