@@ -187,7 +187,10 @@ func health(ctx context.Context, r *Runner) *Difference {
 			return answer{fmt.Sprint(checked.GetStatus(), len(listed.GetStatuses()), watched.GetStatus()), s.failure(err)}
 		})
 		if !reflect.DeepEqual(answers[0], answers[1]) {
-			return r.differ("health of "+service, fmt.Sprintf("%+v", answers[0]), fmt.Sprintf("%+v", answers[1]))
+			if _, d := r.failures("health of "+service, [2]*failure{answers[0].failure, answers[1].failure}); d != nil {
+				return d
+			}
+			return r.differ("health of "+service, answers[0].text, answers[1].text)
 		}
 	}
 	return nil
