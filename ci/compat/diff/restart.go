@@ -29,7 +29,7 @@ func (r *Runner) Restart(ctx context.Context) *Difference {
 	if errs[0] != nil || errs[1] != nil {
 		return r.differ("restart", errs[0], errs[1])
 	}
-	// No answers from memory: see call.
+	// The hashes of compactions are forgotten.
 	r.compactions = map[int64]bool{}
 	p := Program{Name: "after a restart", Steps: []Step{
 		call("Maintenance/HashKV", &pb.HashKVRequest{Revision: compacted}),

@@ -32,7 +32,7 @@ type Runner struct {
 	coverage *Coverage
 	// tainted: history holds lease ids that the members chose, so their hashes must differ.
 	tainted bool
-	// compactions since the start of the pair.
+	// compactions since the start of the pair: whether the hash that one left holds ids which members chose.
 	compactions map[int64]bool
 	step        int
 	never       map[int]bool
@@ -159,10 +159,10 @@ func (r *Runner) differ(what string, a, b any) *Difference {
 
 // call runs one request on both sides and compares the answers.
 //
-// One answer is left out: etcd remembers in memory the hashes that its last ten compactions computed on
-// their way, and answers HashKV at exactly these revisions from there (with what was about to be removed,
-// and even after a later compaction) once the compaction has run in the background. Restart compares those
-// revisions without that memory.
+// etcd remembers in memory the hashes that its last ten compactions computed on their way, and answers HashKV
+// at exactly these revisions from there: with what was about to be removed, and even after a later compaction.
+// It does so once the compaction has run in the background, and not at all if the next one comes before that.
+// So each compaction is waited for.
 func (r *Runner) call(c *Call) ([]proto.Message, *Difference) {
 	if _, compaction := c.Request.Message.(*etcdserverpb.CompactionRequest); compaction {
 		// A watcher that is behind a compaction may or may not be canceled.
@@ -181,7 +181,7 @@ func (r *Runner) call(c *Call) ([]proto.Message, *Difference) {
 	r.coverage.method(c.Method)
 	if q, ok := c.Request.Message.(*etcdserverpb.HashKVRequest); ok {
 		if revision, _ := r.sides[0].number(q.Revision); r.compactions[revision] {
-			r.coverage.Count("HashKV answers from etcd's cache, not compared", 1)
+			r.coverage.Count("HashKV answers with chosen lease ids, not compared", 1)
 			return nil, nil
 		}
 	}
@@ -192,7 +192,10 @@ func (r *Runner) call(c *Call) ([]proto.Message, *Difference) {
 		return nil, d
 	}
 	if _, ok := c.Request.Message.(*etcdserverpb.CompactionRequest); ok {
-		r.compactions[r.sides[0].compactRevision] = true
+		r.compactions[r.sides[0].compactRevision] = r.tainted
+		if _, d := r.failures("hash of a compaction", both(r, (*side).compacted)); d != nil {
+			return nil, d
+		}
 	}
 	etcd, ours := answers[0].responses, answers[1].responses
 	for i := range min(len(etcd), len(ours)) {
@@ -313,6 +316,10 @@ func (r *Runner) hashes() *Difference {
 	state := r.sides[0]
 	past := state.compactRevision + (state.revision-state.compactRevision)*int64(r.step%7+1)/8
 	wanted := []int64{0, current, current + past - state.revision, compacted, compacted + 1}
+	// What earlier compactions left: one that is remembered, and perhaps one that is forgotten.
+	if earlier := sortedNumbers(r.compactions); len(earlier) > 1 {
+		wanted = append(wanted, earlier[len(earlier)-2], earlier[0])
+	}
 	for _, revision := range wanted {
 		q := &etcdserverpb.HashKVRequest{Revision: revision}
 		if _, d := r.call(&Call{Method: "/etcdserverpb.Maintenance/HashKV", Request: message{q}}); d != nil {

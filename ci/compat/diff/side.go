@@ -202,6 +202,26 @@ func (s *side) gone(lease int64, keys [][]byte) *failure {
 	}
 }
 
+// compacted waits until the last compaction has run: HashKV at its revision then names an older one.
+func (s *side) compacted() *failure {
+	ctx, cancel := context.WithTimeout(s.scope, patience)
+	defer cancel()
+	for {
+		hash, err := etcdserverpb.NewMaintenanceClient(s.connection).
+			HashKV(ctx, &etcdserverpb.HashKVRequest{Revision: s.compactRevision})
+		if ctx.Err() != nil {
+			return &failure{"hang", fmt.Sprintf("the hash of the compaction at %d is not remembered", s.compactRevision)}
+		}
+		if err != nil {
+			return s.failure(err)
+		}
+		if hash.CompactRevision != s.compactRevision {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // withoutMember takes the member's id out of a text, and the doubled spaces that protobuf-go puts into
 // texts of messages in half of its builds.
 func (s *side) withoutMember(text string) string {
