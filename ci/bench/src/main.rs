@@ -62,6 +62,10 @@ fn main() -> Result<ExitCode> {
 fn run_rows(launches: &[Launch; 2], directory: &Path, options: &Options, report: &mut Report) -> Result<()> {
     let side = |launch: &Launch| Side::prepare(launch.start(&directory.join(&launch.name))?, options);
     let mut sides = [side(&launches[0])?, side(&launches[1])?];
+    for Side { server, .. } in &sides {
+        // For whoever wants to attach a profiler.
+        eprintln!("{} is process {}", server.name(), server.pid());
+    }
     for row in options.rows() {
         for &in_flight in &options.in_flight {
             let figures = runner::row(&mut sides, row, in_flight, options)?;

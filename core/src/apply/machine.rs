@@ -9,10 +9,11 @@ use prost::Message;
 
 use super::digest;
 use super::fault::Fault;
+use super::install;
 use super::sinks::Sinks;
 use super::state_view::StateView;
 use crate::env::Env;
-use crate::mvcc::{Reader, Store, Writer};
+use crate::mvcc::{Compactor, Reader, Store, Writer};
 use crate::storage::backing::Backing;
 use crate::storage::engine::{EngineRead, Table};
 use crate::types::Applied;
@@ -53,6 +54,8 @@ pub struct Machine {
     pub(super) sinks: Sinks,
     pub(super) notices: Vec<Notice>,
     applied: AppliedRecord,
+    /// None while a snapshot is installed.
+    pub(super) compactor: Option<Compactor>,
 }
 
 /// What the lease sink is to be told when the entry is done.
@@ -87,13 +90,15 @@ impl Machine {
     /// Reads the state from the engine; blocks for as long as that takes. The sinks are told of the
     /// leases that there are.
     pub fn open(env: &Arc<dyn Env>, backing: Backing, sinks: Sinks) -> Result<Self, Fault> {
+        install::clear_interrupted(&backing)?;
         let applied = read_applied(&backing)?;
         let state = Arc::<StateView>::default();
         state.reload(&backing, applied.cluster_version.clone())?;
         let attach = |key: &[u8], lease: i64| state.leases.write().attach(lease, key);
-        let store = Store::load(backing, applied.revision, applied.compact_revision, attach)?;
+        let store = Store::load(backing, &applied, attach)?;
+        let compactor = Some(Compactor::start(env, &store)?);
         sinks.leases.reset(state.leases());
-        Ok(Self { writer: Writer::new(store), state, sinks, notices: Vec::new(), applied })
+        Ok(Self { writer: Writer::new(store), state, sinks, notices: Vec::new(), applied, compactor })
     }
 
     /// What was applied so far, and what it came to.
@@ -132,6 +137,9 @@ impl Machine {
         }
         self.finish_entry(at);
         if self.writer.compacted() != compacted {
+            if let Some(compactor) = &self.compactor {
+                compactor.compacted(compacted, self.writer.compacted());
+            }
             self.sinks.events.compacted(self.writer.compacted());
         }
         Ok(answers)
@@ -144,8 +152,7 @@ impl Machine {
         self.applied.compact_revision = self.writer.compacted();
         self.applied.digest = digest::chain(&batch, &self.applied);
         batch.put(Table::System, Bytes::new(), self.applied.encode_to_vec());
-        let store = self.writer.store();
-        store.backing().submit(at.index, batch);
+        self.writer.store().submit(at.index, batch);
         let revisions = self.writer.publish();
         for notice in self.notices.drain(..) {
             match notice {
@@ -159,6 +166,10 @@ impl Machine {
         }
     }
 
+    pub(super) fn set_applied(&mut self, applied: AppliedRecord) {
+        self.applied = applied;
+    }
+
     pub(super) fn set_cluster_version(&mut self, version: String) {
         self.applied.cluster_version.clone_from(&version);
         *self.state.cluster_version.write() = version;
@@ -167,21 +178,23 @@ impl Machine {
 
 /// What the rows of a state say about themselves: which entry was applied last, and what it came to.
 pub fn read_applied(rows: &dyn EngineRead) -> Result<AppliedRecord, Fault> {
-    let Some(record) = rows.get(Table::System, b"")? else {
-        let revision = 1;
-        return Ok(AppliedRecord {
+    match rows.get(Table::System, b"")? {
+        Some(record) => decode_applied(record),
+        None => Ok(AppliedRecord {
             format: FORMAT,
-            revision,
+            revision: 1,
             compact_revision: Store::NEVER_COMPACTED,
             ..AppliedRecord::default()
-        });
-    };
-    let record = AppliedRecord::decode(record).map_err(|error| Fault::new(format!("applied record: {error}")))?;
-    if record.format != FORMAT {
-        let newer = format!("the state has format {}, this build knows {FORMAT}: run the newer version", record.format);
-        return Err(Fault::new(newer));
+        }),
     }
-    Ok(record)
+}
+
+pub(super) fn decode_applied(record: Bytes) -> Result<AppliedRecord, Fault> {
+    let record = AppliedRecord::decode(record).map_err(|error| Fault::new(format!("applied record: {error}")))?;
+    if record.format == FORMAT {
+        return Ok(record);
+    }
+    Err(Fault::new(format!("the state has format {}, this build knows {FORMAT}: run the newer version", record.format)))
 }
 
 /// Goes through the rows of a table in order.

@@ -14,7 +14,9 @@ pub mod check;
 
 mod commands;
 mod digest;
+mod export;
 mod fault;
+mod install;
 mod intervals;
 mod keys;
 mod leases;
@@ -23,10 +25,15 @@ mod sinks;
 mod state_view;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod program_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use self::export::Export;
 pub use self::fault::Fault;
 pub use self::leases::Lease;
 pub use self::machine::{Content, EntryAt, Machine, read_applied};

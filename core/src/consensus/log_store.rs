@@ -1,4 +1,11 @@
 //! The log as openraft sees it.
+//!
+//! ```text
+//! openraft core -- append, vote, truncate, purge --> Log -- synced --> IOFlushed --> openraft core
+//! replication, apply -- read --> Log: memory, or older segments
+//! ```
+//!
+//! An append is only queued here; openraft goes on and is told later that the entries are durable.
 
 use std::fmt::Debug;
 use std::io;
@@ -7,100 +14,102 @@ use std::ops::{Bound, Range, RangeBounds};
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream;
-use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{EntryPayload, RaftLogReader};
 use tokio::sync::oneshot;
 
 use super::{Entry, LeaderId, LogId, Packed, Payload, RaftConfig, Vote, decode_membership, encode_membership, log_id};
-use crate::storage::log::{Content, Done, EntryId, Log, SavedVote};
+use crate::storage::log::{Content, EntryId, Log, SavedVote};
 
-/// Content that one read from the log takes at the most, unless a single entry is longer.
-const READ_BYTES: usize = 4 << 20;
-
-/// Kinds of content, as stored.
-const BLANK: u8 = 0;
-const COMMANDS: u8 = 1;
-const MEMBERSHIP: u8 = 2;
-
-/// Hands openraft's requests to the [`Log`].
+/// The log of one member. Clones are handles of the same log.
 #[derive(Clone, Debug)]
 pub struct LogStore {
     log: Log<Payload>,
 }
 
-impl LogStore {
-    /// A store on `log`.
-    pub const fn new(log: Log<Payload>) -> Self {
-        Self { log }
-    }
-}
+/// About how many bytes of entries go into one message to a peer, and into one step of applying.
+const READ_BYTES: usize = 1 << 20;
+
+const BLANK: u8 = 0;
+const COMMANDS: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 impl Content for Payload {
     fn kind(&self) -> u8 {
         match self {
-            Self::Blank => BLANK,
-            Self::Normal(_) => COMMANDS,
-            Self::Membership(_) => MEMBERSHIP,
+            EntryPayload::Blank => BLANK,
+            EntryPayload::Normal(_) => COMMANDS,
+            EntryPayload::Membership(_) => MEMBERSHIP,
         }
     }
 
     fn encoded(&self) -> Bytes {
         match self {
-            Self::Blank => Bytes::new(),
-            Self::Normal(packed) => packed.encoded().clone(),
-            Self::Membership(membership) => encode_membership(membership).into(),
+            EntryPayload::Blank => Bytes::new(),
+            EntryPayload::Normal(packed) => packed.encoded().clone(),
+            EntryPayload::Membership(membership) => encode_membership(membership).into(),
         }
     }
 
     fn decode(kind: u8, bytes: Bytes) -> io::Result<Self> {
         match kind {
-            BLANK => Ok(Self::Blank),
-            COMMANDS => Packed::decode(bytes).map(Self::Normal).map_err(io::Error::other),
-            MEMBERSHIP => decode_membership(&bytes).map(Self::Membership),
-            other => Err(io::Error::other(format!(
-                "the log has an entry of kind {other}, which this release does not know: run a newer one"
-            ))),
+            BLANK => Ok(EntryPayload::Blank),
+            COMMANDS => Packed::decode(bytes).map(EntryPayload::Normal).map_err(unreadable),
+            MEMBERSHIP => decode_membership(&bytes).map(EntryPayload::Membership),
+            other => Err(unreadable(format!("kind {other} is unknown to this version"))),
         }
     }
 }
 
-impl RaftLogReader<RaftConfig> for LogStore {
-    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
-    where
-        R: RangeBounds<u64> + Clone + Debug + Send,
-    {
-        let mut range = indexes(&range);
-        let mut entries = Vec::new();
-        while !range.is_empty() {
-            let read = self.read(&mut range).await?;
-            if read.is_empty() {
-                break;
-            }
-            entries.extend(read);
+impl LogStore {
+    /// openraft's view of an open log.
+    pub const fn new(log: Log<Payload>) -> Self {
+        Self { log }
+    }
+
+    /// The log itself.
+    pub const fn log(&self) -> &Log<Payload> {
+        &self.log
+    }
+
+    async fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let entries = self.log.read(range, max_bytes).await?;
+        Ok(entries.into_iter().map(|(id, payload)| Entry { log_id: to_log_id(id), payload }).collect())
+    }
+
+    /// The next entries for a stream, and where it goes on after them.
+    async fn step(self, range: Range<u64>) -> Option<(Steps, (Self, Range<u64>))> {
+        if range.is_empty() {
+            return None;
         }
-        Ok(entries)
+        match self.read(range.clone(), READ_BYTES).await {
+            Ok(entries) => {
+                let next = entries.last().map_or(range.end, |last| last.log_id.index() + 1);
+                Some((entries.into_iter().map(Ok).collect(), (self, next..range.end)))
+            }
+            Err(error) => Some((vec![Err(error)], (self, range.end..range.end))),
+        }
     }
+}
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(&mut (start..end)).await
-    }
+type Steps = Vec<io::Result<Entry>>;
 
-    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + Send
+impl RaftLogReader<RaftConfig> for LogStore {
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + Send
     where
-        R: RangeBounds<u64> + Clone + Debug + Send,
+        RB: RangeBounds<u64> + Clone + Debug + Send,
     {
-        // A piece at a time: the whole of it may not fit into memory.
-        let pieces = stream::try_unfold((self.clone(), indexes(&range)), |(store, mut left)| async move {
-            if left.is_empty() {
-                return Ok(None);
-            }
-            let read = store.read(&mut left).await?;
-            if read.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, format!("entries {left:?} are not in the log")));
-            }
-            Ok(Some((stream::iter(read.into_iter().map(io::Result::Ok)), (store, left))))
-        });
-        Box::pin(futures::TryStreamExt::try_flatten(pieces))
+        use futures::StreamExt;
+
+        let start = (self.clone(), self.bounds(&range));
+        Box::pin(stream::unfold(start, |(store, range)| store.step(range)).flat_map(stream::iter))
+    }
+
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        self.read(self.bounds(&range), usize::MAX).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -109,16 +118,26 @@ impl RaftLogReader<RaftConfig> for LogStore {
             committed: vote.committed,
         }))
     }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start..end, READ_BYTES).await
+    }
 }
 
 impl LogStore {
-    /// Reads from the start of `range`, and moves that behind what was read.
-    async fn read(&self, range: &mut Range<u64>) -> io::Result<Vec<Entry>> {
-        let read = self.log.read(range.clone(), READ_BYTES).await?;
-        if let Some((last, _)) = read.last() {
-            range.start = last.index + 1;
-        }
-        Ok(read.into_iter().map(|(id, payload)| Entry { log_id: log_id(id.term, id.index), payload }).collect())
+    /// A range in numbers. What is not there at its ends is left out by the log.
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        start..end.min(self.log.last().map_or(0, |last| last.index + 1))
     }
 }
 
@@ -126,8 +145,10 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<RaftConfig>> {
-        let id = |id: Option<EntryId>| id.map(|id| log_id(id.term, id.index));
-        Ok(LogState { last_purged_log_id: id(self.log.purged()), last_log_id: id(self.log.last()) })
+        Ok(LogState {
+            last_purged_log_id: self.log.purged().map(to_log_id),
+            last_log_id: self.log.last().map(to_log_id),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -137,20 +158,18 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let saved =
             SavedVote { term: vote.leader_id.term, member: vote.leader_id.voted_for, committed: vote.committed };
-        let (done, durable) = durable();
-        self.log.save_vote(saved, done)?;
-        durable.await.unwrap_or_else(|_| Err(io::Error::other("the log closed")))
+        let (done, durable) = oneshot::channel();
+        // openraft has stopped if nobody waits.
+        self.log.save_vote(saved, Box::new(move |result| drop(done.send(result))))?;
+        durable.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        match committed {
-            Some(id) => self.log.save_committed(entry_id(&id)),
-            None => Ok(()),
-        }
+        committed.map_or(Ok(()), |id| self.log.save_committed(to_entry_id(&id)))
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.log.committed().map(|id| log_id(id.term, id.index)))
+        Ok(self.log.committed().map(to_log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<RaftConfig>) -> io::Result<()>
@@ -158,43 +177,31 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let entries = entries.into_iter().map(|entry| (entry_id(&entry.log_id), entry.payload));
-        self.log.append(entries, Box::new(move |done| callback.io_completed(done)))
+        let entries = entries.into_iter().map(|entry| (to_entry_id(&entry.log_id), entry.payload));
+        self.log.append(entries, Box::new(|result| callback.io_completed(result)))
     }
 
-    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.log.truncate_after(last.as_ref().map(entry_id))
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        self.log.truncate_after(last_log_id.as_ref().map(to_entry_id))
     }
 
-    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.log.purge(entry_id(&upto))
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        self.log.purge(to_entry_id(&log_id))
     }
 }
 
-fn entry_id(id: &LogId) -> EntryId {
+fn to_entry_id(id: &LogId) -> EntryId {
     EntryId::new(id.committed_leader_id().term, id.index())
 }
 
-fn durable() -> (Done, oneshot::Receiver<io::Result<()>>) {
-    let (tell, told) = oneshot::channel();
-    let done = move |outcome| {
-        // Nobody waits any more if the member stops.
-        let _ = tell.send(outcome);
-    };
-    (Box::new(done), told)
+fn to_log_id(id: EntryId) -> LogId {
+    log_id(id.term, id.index)
 }
 
-/// A range of entry numbers in the one form that the log knows.
-fn indexes(range: &impl RangeBounds<u64>) -> Range<u64> {
-    let start = match range.start_bound() {
-        Bound::Included(start) => *start,
-        Bound::Excluded(before) => before + 1,
-        Bound::Unbounded => 0,
-    };
-    let end = match range.end_bound() {
-        Bound::Included(last) => last + 1,
-        Bound::Excluded(end) => *end,
-        Bound::Unbounded => u64::MAX,
-    };
-    start..end.max(start)
+fn unreadable(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("unreadable log entry: {error}"))
 }
+
+#[cfg(test)]
+#[path = "log_store_tests.rs"]
+mod tests;

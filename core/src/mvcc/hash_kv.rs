@@ -69,7 +69,7 @@ pub struct HashKvWalk {
 #[derive(Debug)]
 enum Stage {
     Known(KvHash),
-    Walking { plan: Plan, from: Revision, sum: Checksum },
+    Walking { epoch: u64, plan: Plan, from: Revision, sum: Checksum },
 }
 
 /// Which rows count.
@@ -114,6 +114,7 @@ impl HashKvWalk {
     }
 
     fn begin(&mut self) -> Result<()> {
+        let epoch = self.store.epoch()?;
         let current = self.store.current();
         let kept = self.store.hashes.lock().iter().find(|hash| hash.hash_revision == self.asked).copied();
         if let Some(hash) = kept {
@@ -130,23 +131,23 @@ impl HashKvWalk {
         let revision = if self.asked == 0 { current } else { self.asked };
         let view = View { store: &self.store, revision, compacted, unwritten: None };
         let plan = Plan::new(compacted, revision, view.count(&KeyRange::From(Bytes::new())) > 0);
-        self.stage = Stage::Walking { plan, from: Revision::default(), sum: Checksum::new() };
+        self.stage = Stage::Walking { epoch, plan, from: Revision::default(), sum: Checksum::new() };
         Ok(())
     }
 
     /// Goes on for a few milliseconds; the hash when it is complete.
     pub fn step(&mut self) -> Result<Option<KvHash>> {
-        let (plan, mut from, mut sum) = match self.stage {
+        let (epoch, plan, mut from, mut sum) = match self.stage {
             Stage::Known(hash) => return Ok(Some(hash)),
-            Stage::Walking { plan, from, sum } => (plan, from, sum),
+            Stage::Walking { epoch, plan, from, sum } => (epoch, plan, from, sum),
         };
         let stepped = step(&self.store, &plan, &mut from, &mut sum);
-        if self.store.compacted() != plan.compacted {
+        if self.store.compacted() != plan.compacted || self.store.epoch()? != epoch {
             // What was added up may have been half of the old state and half of the new.
             return self.begin().map(|()| None);
         }
         if stepped.map_err(Error::from)? {
-            self.stage = Stage::Walking { plan, from, sum };
+            self.stage = Stage::Walking { epoch, plan, from, sum };
             return Ok(None);
         }
         let hash = KvHash {

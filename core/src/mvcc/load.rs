@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keelkv_proto::keelkv::AppliedRecord;
 
 use super::history;
 use super::key_state::{Known, Versions};
@@ -26,17 +27,17 @@ impl Store {
     /// exists and has a lease, in the order of keys.
     pub(crate) fn load(
         backing: Backing,
-        current: i64,
-        compacted: i64,
+        applied: &AppliedRecord,
         leased: impl FnMut(&[u8], i64),
     ) -> io::Result<Arc<Self>> {
         let store = Self::new(backing);
-        store.reload(current, compacted, leased)?;
+        store.reload(applied, leased)?;
         Ok(Arc::new(store))
     }
 
     /// [`Store::load`] again, when the rows were replaced by others.
-    pub(crate) fn reload(&self, current: i64, compacted: i64, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
+    pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
+        let (current, compacted) = (applied.revision, applied.compact_revision);
         let mut changes = Vec::new();
         let mut from = Revision::default();
         loop {
@@ -77,6 +78,7 @@ impl Store {
         let tree = Tree::build(keys, current);
         *self.index.write() = tree;
         self.hashes.lock().clear();
+        self.set_submitted(applied.index);
         self.publish(current, compacted);
         Ok(())
     }

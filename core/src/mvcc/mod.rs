@@ -11,6 +11,7 @@
 //! What a read may see is decided by two numbers alone, the current revision and the compaction
 //! watermark. The walk that removes what lies below the watermark runs behind and changes no answer.
 
+mod compaction;
 mod events;
 mod go_sort;
 mod hash_kv;
@@ -27,8 +28,10 @@ mod store;
 mod tree;
 mod txn;
 mod view;
+mod walk;
 mod writer;
 
+pub(crate) use self::compaction::Compactor;
 pub use self::hash_kv::{HashKvWalk, KvHash};
 pub(crate) use self::range::{Count, execute, has_default_order, has_revision_filters};
 pub use self::range_stream::RangeStream;
@@ -37,4 +40,5 @@ pub use self::reader::Reader;
 pub(crate) use self::store::Store;
 pub(crate) use self::txn::{branch, check, check_put, path};
 pub use self::txn::{is_read_only, is_serializable};
+pub(crate) use self::walk::PROGRESS_KEY;
 pub(crate) use self::writer::{Changes, LeaseMove, Writer};

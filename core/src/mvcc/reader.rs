@@ -91,11 +91,15 @@ impl Reader {
     /// What changed from revision `from` on: whole revisions, in order, at least one if there is
     /// one, and no more than about as many and as large as asked for.
     pub fn events(&self, from: i64, max_revisions: usize, max_bytes: usize) -> Result<Vec<Arc<RevisionEvents>>> {
+        let epoch = self.store.epoch()?;
         let current = self.store.current();
         let found = events::read(&self.store.backing, from, current, max_revisions, max_bytes);
         // The watermark is looked at last: a compaction may have passed while rows were read.
         if from < self.store.compacted() {
             return Err(Code::Compacted.into());
+        }
+        if self.store.epoch()? != epoch {
+            return Err(Code::LeaderChanged.into());
         }
         Ok(found.map_err(ReadError::from)?)
     }
@@ -132,6 +136,16 @@ impl Reader {
         HashKvWalk::start(Arc::clone(&self.store), revision)
     }
 
+    /// Waits until everything that the compaction at `revision` made unreadable is removed.
+    pub async fn removed(&self, revision: i64) -> Result<()> {
+        let mut walked = self.store.walked.subscribe();
+        let seen = walked.wait_for(|walked| walked.revision >= revision || walked.stopped.is_some()).await;
+        match seen {
+            Ok(walked) if walked.revision >= revision => Ok(()),
+            _ => Err(Code::Stopped.into()),
+        }
+    }
+
     /// A checksum over all tables, for tests of one member against itself.
     pub fn hash(&self) -> Result<u32> {
         let mut hash = 0;
@@ -150,14 +164,30 @@ impl Reader {
         Ok(hash)
     }
 
+    /// Revisions whose compaction hash is kept.
+    #[cfg(test)]
+    pub(crate) fn kept_hashes(&self) -> Vec<i64> {
+        self.store.hashes.lock().iter().map(|hash| hash.hash_revision).collect()
+    }
+
+    /// Rows of the history that were not removed.
+    #[cfg(test)]
+    pub(crate) fn row_count(&self) -> usize {
+        self.store.backing.scan(Table::History, &[], &[], usize::MAX).expect("rows can be read").len()
+    }
+
     /// Runs `read` on a view of the current revision. If a compaction passed what was read, the
     /// answer is not trusted: a read of the latest state is done again, one that named a revision
     /// (`pinned`, the lowest that it names) is refused.
     fn read<T>(&self, pinned: Option<i64>, read: impl Fn(View<'_>) -> Result<T, ReadError>) -> Result<T> {
         loop {
+            let epoch = self.store.epoch()?;
             let revision = self.store.current();
             let view = View { store: &self.store, revision, compacted: self.store.compacted(), unwritten: None };
             let answer = read(view);
+            if self.store.epoch()? != epoch {
+                continue;
+            }
             let lowest = pinned.map_or(revision, |pinned| pinned.min(revision));
             if self.store.compacted() <= lowest {
                 return answer.map_err(Error::from);

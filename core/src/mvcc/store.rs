@@ -1,12 +1,15 @@
 //! What readers and the writer of one member's keys share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::hash_kv::KvHash;
 use super::tree::Tree;
 use crate::storage::backing::Backing;
+use crate::storage::engine::Batch;
+use crate::types::Code;
 
 /// The index, the two revisions that bound what reads may ask for, and the rows behind them.
 ///
@@ -18,8 +21,23 @@ pub(crate) struct Store {
     pub(super) backing: Backing,
     current: AtomicI64,
     compacted: AtomicI64,
+    /// Odd while everything is replaced by a snapshot.
+    epoch: AtomicU64,
     /// Hashes taken by finished compactions, the newest last.
     pub(super) hashes: Mutex<Vec<KvHash>>,
+    /// How far the removal of compacted rows has come.
+    pub(super) walked: watch::Sender<Walked>,
+    /// The applied index of the last batch.
+    submitted: Mutex<u64>,
+}
+
+/// How far the removal of compacted rows has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Walked {
+    /// Everything that was to be removed up to this watermark is gone.
+    pub(super) revision: i64,
+    /// Why it does not go on.
+    pub(super) stopped: Option<String>,
 }
 
 impl Store {
@@ -32,7 +50,10 @@ impl Store {
             backing,
             current: AtomicI64::new(1),
             compacted: AtomicI64::new(Self::NEVER_COMPACTED),
+            epoch: AtomicU64::new(0),
             hashes: Mutex::default(),
+            walked: watch::Sender::default(),
+            submitted: Mutex::default(),
         }
     }
 
@@ -50,6 +71,39 @@ impl Store {
     pub(crate) fn publish(&self, current: i64, compacted: i64) {
         self.compacted.store(compacted, Ordering::Release);
         self.current.store(current, Ordering::Release);
+    }
+
+    /// From here on readers are refused.
+    pub(crate) fn begin_replacing(&self) {
+        self.epoch.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// What was read before this call is void.
+    pub(crate) fn end_replacing(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Which state this is. Refuses while it is being replaced; a client may try again.
+    pub(super) fn epoch(&self) -> Result<u64, Code> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if epoch.is_multiple_of(2) { Ok(epoch) } else { Err(Code::LeaderChanged) }
+    }
+
+    /// Hands over what an entry changed.
+    pub(crate) fn submit(&self, applied: u64, batch: Batch) {
+        let mut submitted = self.submitted.lock();
+        *submitted = applied;
+        self.backing.submit(applied, batch);
+    }
+
+    pub(super) fn set_submitted(&self, applied: u64) {
+        *self.submitted.lock() = applied;
+    }
+
+    /// Hands over rows that are no entry's, between two entries.
+    pub(super) fn submit_aside(&self, batch: Batch) {
+        let submitted = self.submitted.lock();
+        self.backing.submit(*submitted, batch);
     }
 
     /// The rows.

@@ -1,33 +1,17 @@
 //! Where rooms that do not know each other meet.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use futures::future::BoxFuture;
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::{LeaseCheckpoint, LeaseRevoke, command};
 
 use super::Node;
-use crate::apply::EventSink;
 use crate::consensus::{Callback, Packed, Submit, WriteResult};
 use crate::lease::LeaseProposer;
 use crate::node::member::Raft;
-use crate::types::{Code, Error, Result, RevisionEvents};
-use crate::watch::Hub;
-
-impl EventSink for Hub {
-    fn publish(&self, revisions: Vec<Arc<RevisionEvents>>, current: i64) {
-        Self::publish(self, revisions, current);
-    }
-
-    fn compacted(&self, _revision: i64) {
-        // A watcher that asks for what is gone learns it from the history, where the watermark is.
-    }
-
-    fn reset(&self, current: i64) {
-        Self::reset(self, current);
-    }
-}
+use crate::types::{Code, Error, Result};
 
 impl Submit for Raft {
     async fn submit(&self, entry: Packed, done: Callback<WriteResult>) -> Result<()> {

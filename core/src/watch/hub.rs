@@ -9,8 +9,10 @@ use super::history::History;
 use super::mailbox::Mailbox;
 use super::options::{Options, Origin};
 use super::registry::Registry;
+use super::relay::Relay;
 use super::shared_revision::SharedRevision;
 use super::stream::Stream;
+use crate::apply::EventSink;
 use crate::env::Env;
 use crate::types::{Code, Error, Result, RevisionEvents};
 
@@ -32,7 +34,7 @@ pub(super) struct Chunk {
     pub(super) revisions: Vec<Arc<SharedRevision>>,
     /// The first revision that was not read.
     pub(super) next: i64,
-    /// The newest revision when it was read.
+    /// The newest published revision when it was read.
     pub(super) current: i64,
 }
 
@@ -57,7 +59,27 @@ impl Hub {
 
     /// Opens a stream. On a closed hub it has ended already.
     pub fn open(self: &Arc<Self>) -> Stream {
-        let mailbox = Arc::new(Mailbox::default());
+        self.open_stream(None)
+    }
+
+    /// Opens a stream that `relay` wakes.
+    pub fn open_on(self: &Arc<Self>, relay: &Relay) -> Stream {
+        self.open_stream(Some(relay.clone()))
+    }
+
+    /// Makes a relay for the streams of one thread.
+    pub fn relay(&self) -> Relay {
+        let relay = Relay::default();
+        let mut registry = self.registry.lock();
+        if registry.closed {
+            relay.close();
+        }
+        registry.relays.push(relay.clone());
+        relay
+    }
+
+    fn open_stream(self: &Arc<Self>, relay: Option<Relay>) -> Stream {
+        let mailbox = Mailbox::new(relay);
         let id = {
             let mut registry = self.registry.lock();
             if registry.closed {
@@ -69,26 +91,14 @@ impl Hub {
         Stream::new(Arc::clone(self), mailbox, id)
     }
 
-    /// Tells of new revisions, in order and without a gap, once readers can see them and before
-    /// anyone is told that they were made. `current` is the newest revision.
-    pub fn publish(&self, revisions: Vec<Arc<RevisionEvents>>, current: i64) {
-        let mut woken = Vec::new();
-        self.registry.lock().publish(revisions, current, &mut woken);
-        wake(&woken);
-    }
-
-    /// Tells that a snapshot took the place of the state, which is now at `current`.
-    pub fn reset(&self, current: i64) {
-        let mut woken = Vec::new();
-        self.registry.lock().reset(current, &mut woken);
-        wake(&woken);
-    }
-
     /// Ends all streams, and those opened later.
     pub fn close(&self) {
-        let all = self.registry.lock().close();
-        for mailbox in all {
+        let (mailboxes, relays) = self.registry.lock().close();
+        for mailbox in mailboxes {
             mailbox.close();
+        }
+        for relay in relays {
+            relay.close();
         }
     }
 
@@ -104,31 +114,49 @@ impl Hub {
         }
     }
 
-    /// Reads a piece of the past from `from` on; `None` if that is compacted.
+    /// Reads a piece of the published past from `from` on; `None` if that is compacted.
     pub(super) fn chunk(&self, from: i64, max_revisions: usize) -> Result<Option<Chunk>> {
         let history = self.history()?;
         if from < history.compacted() {
             return Ok(None);
         }
-        let recent = {
+        let (recent, current) = {
             let mut registry = self.registry.lock();
-            let read = registry.ring.read(from, max_revisions, self.options.chunk_bytes);
-            read.map(|revisions| (revisions, registry.published))
+            (registry.ring.read(from, max_revisions, self.options.chunk_bytes), registry.published)
         };
-        let (revisions, current) = match recent {
-            Some(read) => read,
-            None => {
-                let current = history.current();
-                match history.events(from, max_revisions, self.options.chunk_bytes) {
-                    Ok(events) => (events.into_iter().map(SharedRevision::new).collect(), current),
-                    Err(error) if error.code() == Code::Compacted => return Ok(None),
-                    Err(error) => return Err(error),
+        let revisions: Vec<Arc<SharedRevision>> = match recent {
+            Some(revisions) => revisions,
+            None => match history.events(from, max_revisions, self.options.chunk_bytes) {
+                // Readers may see what is not published yet. Its time comes: a watcher that heard of it
+                // now would later be told of less progress than it has.
+                Ok(events) => {
+                    let published = events.into_iter().take_while(|made| made.revision <= current);
+                    published.map(SharedRevision::new).collect()
                 }
-            }
+                Err(error) if error.code() == Code::Compacted => return Ok(None),
+                Err(error) => return Err(error),
+            },
         };
         // If there was nothing to read, nothing lies between `from` and the newest revision.
         let next = revisions.last().map_or_else(|| from.max(current + 1), |last| last.revision() + 1);
         Ok(Some(Chunk { revisions, next, current }))
+    }
+}
+
+impl EventSink for Hub {
+    fn publish(&self, revisions: Vec<Arc<RevisionEvents>>, current: i64) {
+        let mut woken = Vec::new();
+        self.registry.lock().publish(revisions, current, &mut woken);
+        wake(woken);
+    }
+
+    /// Those who are behind see the watermark when they read; those who are not have what they need.
+    fn compacted(&self, _revision: i64) {}
+
+    fn reset(&self, current: i64) {
+        let mut woken = Vec::new();
+        self.registry.lock().reset(current, &mut woken);
+        wake(woken);
     }
 }
 
@@ -138,8 +166,15 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-fn wake(mailboxes: &[Arc<Mailbox>]) {
-    for mailbox in mailboxes {
-        mailbox.wake();
+/// Wakes streams, those that have a relay through it.
+fn wake(mut woken: Vec<Arc<Mailbox>>) {
+    while let Some(last) = woken.last() {
+        match last.relay().cloned() {
+            Some(relay) => relay.call(&mut woken),
+            None => {
+                last.wake();
+                woken.pop();
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::relay::Relay;
 use super::shared_revision::SharedRevision;
 
 /// Something that happened to one stream. Their order is the order in which clients are told.
@@ -36,12 +37,18 @@ pub(super) enum Item {
 pub(super) struct Mailbox {
     items: Mutex<Vec<Item>>,
     waker: AtomicWaker,
+    /// Who wakes the stream; none: whoever puts something in.
+    relay: Option<Relay>,
     closed: AtomicBool,
     /// Cost of all event items that the stream has dealt with, ever.
     done: AtomicU64,
 }
 
 impl Mailbox {
+    pub(super) fn new(relay: Option<Relay>) -> Arc<Self> {
+        Arc::new(Self { relay, ..Self::default() })
+    }
+
     /// Adds items at the end. The caller wakes the stream when it holds no lock.
     pub(super) fn put(&self, staged: &mut Vec<Item>) {
         let mut items = self.items.lock();
@@ -77,6 +84,10 @@ impl Mailbox {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     pub(super) fn wake(&self) {

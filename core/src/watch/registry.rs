@@ -7,6 +7,7 @@ use keelkv_proto::etcdserverpb::watch_create_request::FilterType;
 use super::counters::Counters;
 use super::mailbox::{Item, Mailbox};
 use super::range_index::RangeIndex;
+use super::relay::Relay;
 use super::ring::Ring;
 use super::shared_revision::{SharedRevision, weight};
 use super::slab::Slab;
@@ -21,6 +22,7 @@ pub(super) struct Registry {
     pub(super) published: i64,
     pub(super) ring: Ring,
     pub(super) closed: bool,
+    pub(super) relays: Vec<Relay>,
     index: RangeIndex,
     watchers: Slab<Entry>,
     streams: Slab<StreamEntry>,
@@ -94,6 +96,7 @@ impl Registry {
             published: 0,
             ring: Ring::new(ring_bytes),
             closed: false,
+            relays: Vec::new(),
             index: RangeIndex::new(),
             watchers: Slab::new(),
             streams: Slab::new(),
@@ -202,10 +205,11 @@ impl Registry {
         self.deliver(woken);
     }
 
-    /// Closes every mailbox, for good.
-    pub(super) fn close(&mut self) -> Vec<Arc<Mailbox>> {
+    /// Takes no more streams; all mailboxes and relays that there are.
+    pub(super) fn close(&mut self) -> (Vec<Arc<Mailbox>>, Vec<Relay>) {
         self.closed = true;
-        self.streams.iter().map(|(_, stream)| Arc::clone(&stream.mailbox)).collect()
+        let mailboxes = self.streams.iter().map(|(_, stream)| Arc::clone(&stream.mailbox)).collect();
+        (mailboxes, std::mem::take(&mut self.relays))
     }
 
     /// Stages one revision for all live watchers that it concerns; its shared form, if there are any.

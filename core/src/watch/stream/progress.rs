@@ -80,6 +80,16 @@ impl Stream {
         }
     }
 
+    /// Takes back progress messages for the whole stream that are not sent yet: a new watcher, which
+    /// is confirmed before them, has not heard what they would claim.
+    pub(super) fn withhold_progress(&mut self) {
+        if self.requested > 0 {
+            let before = self.pending.len();
+            self.pending.retain(|item| !matches!(item, Item::Progress { watch_id: None, .. }));
+            self.requested -= before - self.pending.len();
+        }
+    }
+
     /// Says that everything up to `revision` has been said.
     pub(super) fn answer_progress(&mut self, watch_id: Option<i64>, revision: i64) {
         // A watcher may have been canceled since.

@@ -77,6 +77,9 @@ impl Stream {
         if !added.live {
             self.start_reading(slot);
         }
+        if !added.live || start > published {
+            self.withhold_progress();
+        }
         if create.progress_notify {
             self.start_ticking();
         }

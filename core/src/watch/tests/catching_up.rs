@@ -3,6 +3,7 @@
 use keelkv_proto::etcdserverpb::WatchCreateRequest;
 
 use super::support::{World, delete, put, seen, watch};
+use crate::apply::EventSink;
 use crate::types::Code;
 use crate::watch::Options;
 

@@ -17,6 +17,7 @@ use keelkv_proto::etcdserverpb::{
 use keelkv_proto::mvccpb::KeyValue;
 use parking_lot::Mutex;
 
+use crate::apply::EventSink;
 use crate::env::{Env, Step, Wake};
 use crate::types::{Code, Event, Result, Revision, RevisionEvents};
 use crate::watch::{History, Hub, Options, Origin, Stream};
@@ -113,7 +114,7 @@ pub(super) fn delete(key: &'static str) -> Change {
 #[derive(Debug, Default)]
 struct Past {
     revisions: Vec<Arc<RevisionEvents>>,
-    latest: BTreeMap<Bytes, KeyValue>,
+    latest: BTreeMap<Bytes, (KeyValue, Revision)>,
     compacted: i64,
     reads: usize,
 }
@@ -136,8 +137,8 @@ impl Store {
                 Change::Put(key, _) | Change::Delete(key) => Bytes::from_static(key.as_bytes()),
             };
             let before = past.latest.get(&key).cloned();
-            // Which change of its revision it was is not needed to find it again here.
-            let replaced = before.as_ref().map(|kv| Revision::new(kv.mod_revision, 0));
+            let (before, replaced) = before.unzip();
+            let this = Revision::new(revision, events.len() as u32);
             match change {
                 Change::Put(_, value) => {
                     let kv = KeyValue {
@@ -148,7 +149,7 @@ impl Store {
                         value: value.clone(),
                         lease: 0,
                     };
-                    past.latest.insert(key, kv.clone());
+                    past.latest.insert(key, (kv.clone(), this));
                     events.push(Event { kv, deleted: false, replaced });
                 }
                 Change::Delete(_) => {
@@ -215,7 +216,6 @@ impl History for Store {
     fn previous(&self, replaced: Revision) -> Result<Option<KeyValue>> {
         let past = self.past.lock();
         let made = past.revisions.iter().find(|made| made.revision == replaced.main);
-        // One key of several: the tests that ask for previous values change one at a time.
         Ok(made.map(|made| made.events[replaced.sub as usize].kv.clone()))
     }
 }

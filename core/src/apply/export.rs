@@ -1,0 +1,88 @@
+//! The whole state, for another member.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keelkv_proto::keelkv::{AppliedRecord, StateChunk, StateRow};
+use prost::Message;
+
+use crate::mvcc::PROGRESS_KEY;
+use crate::storage::backing::Backing;
+use crate::storage::engine::{EngineRead, Table};
+
+/// Rows that are asked for before it is known how large they are.
+const FIRST_ROWS: usize = 16;
+const ROWS_MAX: usize = 4096;
+
+/// Tables in the order in which they are sent. What the state is the state of comes last, so that
+/// half a state can never be taken for a whole one.
+const ORDER: [Table; 8] = [
+    Table::History,
+    Table::Values,
+    Table::Revisions,
+    Table::Leases,
+    Table::Alarms,
+    Table::Members,
+    Table::Auth,
+    Table::System,
+];
+
+/// Reads a pinned state piece by piece, while the member goes on.
+#[derive(Debug)]
+pub struct Export {
+    view: Arc<dyn EngineRead>,
+    applied: AppliedRecord,
+    table: usize,
+    from: Vec<u8>,
+    rows: usize,
+}
+
+impl Export {
+    /// Pins the state as it is now, or a little later. `None` if nothing was applied yet.
+    pub async fn open(backing: &Backing) -> io::Result<Option<Self>> {
+        let view = backing.pin().await?;
+        let Some(applied) = view.get(Table::System, b"")? else { return Ok(None) };
+        let applied = AppliedRecord::decode(applied).map_err(io::Error::other)?;
+        Ok(Some(Self { view, applied, table: 0, from: Vec::new(), rows: FIRST_ROWS }))
+    }
+
+    /// The entry after which the state is so.
+    pub const fn applied(&self) -> &AppliedRecord {
+        &self.applied
+    }
+
+    /// The next piece, of about `bytes`; `None` after the last. Blocks for the disk.
+    pub fn next_chunk(&mut self, bytes: usize) -> io::Result<Option<StateChunk>> {
+        while let Some(table) = ORDER.get(self.table).copied() {
+            let rows = self.view.scan(table, &self.from, &[], self.rows)?;
+            let Some((last, _)) = rows.last() else {
+                (self.table, self.rows) = (self.table + 1, FIRST_ROWS);
+                self.from.clear();
+                continue;
+            };
+            self.from = [&last[..], &[0]].concat();
+            let size: usize = rows.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
+            self.rows = (bytes * rows.len() / size.max(1)).clamp(1, ROWS_MAX);
+            let rows: Vec<StateRow> = rows
+                .into_iter()
+                .filter(|(key, _)| is_replicated(table, key))
+                .map(|(key, value)| StateRow { key, value })
+                .collect();
+            if !rows.is_empty() {
+                return Ok(Some(StateChunk { table: table as u32, rows }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Table System also has what belongs to the member itself.
+pub(super) fn is_replicated(table: Table, key: &Bytes) -> bool {
+    table != Table::System || key.is_empty() || key == PROGRESS_KEY
+}
+
+/// The table with this number.
+pub(super) fn table(number: u32) -> Option<Table> {
+    ORDER.into_iter().find(|table| *table as u32 == number)
+}
