@@ -123,6 +123,26 @@ fn the_torn_end_of_a_log_that_was_not_closed_is_cut() {
 }
 
 #[test]
+fn what_an_earlier_life_left_behind_the_cut_does_not_come_back() {
+    let env = ManualEnv::new(1);
+    let disk = SimDisk::new();
+    let log = open(&env, Arc::clone(&disk) as _).expect("opens");
+    // The first segment is full to the last byte, so the state and the entry that follow share a write.
+    let half = (2048 - 2 * 128 - 48) / 2 - 26;
+    append(&env, &log, [(id(1, 0), text(half, 1)), (id(1, 1), text(half, 1))]);
+    append(&env, &log, [(id(1, 2), text(10, 2))]);
+    let torn = disk.crash(Crash::Process);
+    torn.tamper(&names(&torn)[1], |bytes| bytes[128..256].fill(0));
+    for _ in 0..2 {
+        // The second time, a batch with the right sequence stands before the one that is left over.
+        let env = ManualEnv::new(2);
+        let log = open(&env, Arc::clone(&torn) as _).expect("a torn end is cut");
+        assert_eq!(log.last(), Some(id(1, 1)));
+        drop(log);
+    }
+}
+
+#[test]
 fn a_lost_segment_is_refused() {
     let (disk, _) = filled(true);
     let disk = live_copy(&disk);
