@@ -48,8 +48,8 @@ struct Chunk {
     live: usize,
 }
 
-/// A leaf holds the keys from its slot's head up to the next slot's; the first of all reaches back
-/// to the beginning of the key space, whatever its head says.
+/// A leaf holds the keys from its slot's head up to the next slot's. The head of a chunk is that of
+/// its first slot, and the head of all is empty: every key has its place.
 #[derive(Debug)]
 struct Slot {
     head: Separator,
@@ -98,7 +98,8 @@ impl Tree {
 
     fn append_leaf<K: AsRef<[u8]>>(&mut self, run: &mut Vec<(K, Versions)>, bytes: usize) {
         let Some((first, _)) = run.first() else { return };
-        let head = Separator::from_slice(first.as_ref());
+        // The first leaf of all begins where the key space does.
+        let head = if self.chunks.is_empty() { Separator::new() } else { Separator::from_slice(first.as_ref()) };
         let mut leaf = Leaf::with_capacity(run.len(), bytes);
         for (key, versions) in run.drain(..) {
             leaf.push(key.as_ref(), versions);
@@ -113,9 +114,9 @@ impl Tree {
     }
 
     fn locate(&self, key: &[u8]) -> Place {
-        let chunk = self.chunks.partition_point(|chunk| chunk.head.as_slice() <= key).saturating_sub(1);
+        let chunk = self.chunks.partition_point(|chunk| chunk.head.as_slice() <= key) - 1;
         let slots = &self.chunks[chunk].slots;
-        Place { chunk, slot: slots.partition_point(|slot| slot.head.as_slice() <= key).saturating_sub(1) }
+        Place { chunk, slot: slots.partition_point(|slot| slot.head.as_slice() <= key) - 1 }
     }
 
     fn leaf(&self, place: Place) -> &Leaf {
@@ -175,13 +176,15 @@ impl Tree {
         // Keys that arrive in order leave full leaves behind.
         let middle = if at == left.leaf.len() { at } else { left.leaf.len() / 2 };
         let right = left.leaf.split_off(middle);
+        // What lies between the halves belongs to the left one: the right one's head is its first key.
+        let goes_right = at > middle || right.len() == 0;
         let head = Separator::from_slice(if right.len() == 0 { key } else { right.key(0) });
         let live = right.live_before(right.len());
         left.live -= live;
         let slot = Slot { head, live, leaf: Box::new(right) };
         chunk.slots.insert(place.slot + 1, slot);
         let (mut place, at) =
-            if at >= middle { (Place { slot: place.slot + 1, ..place }, at - middle) } else { (place, at) };
+            if goes_right { (Place { slot: place.slot + 1, ..place }, at - middle) } else { (place, at) };
         let slots = chunk.slots.len();
         if slots > CHUNK_MAX {
             let middle = if place.slot + 1 == slots { slots - 1 } else { slots / 2 };
@@ -202,11 +205,19 @@ impl Tree {
         if self.leaf(place).len() > 0 {
             return;
         }
+        // The left neighbour takes over the keys; without one, the right neighbour reaches down as far.
         let chunk = &mut self.chunks[place.chunk];
         if chunk.slots.len() > 1 {
-            chunk.slots.remove(place.slot);
+            let gone = chunk.slots.remove(place.slot);
+            if place.slot == 0 {
+                chunk.slots[0].head = gone.head;
+            }
         } else if self.chunks.len() > 1 {
-            self.chunks.remove(place.chunk);
+            let gone = self.chunks.remove(place.chunk);
+            if place.chunk == 0 {
+                self.chunks[0].slots[0].head.clone_from(&gone.head);
+                self.chunks[0].head = gone.head;
+            }
         }
     }
 
@@ -333,5 +344,173 @@ impl KeyIndex for Tree {
         {
             self.remove(place, found);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// What the tree should know: for every key its changes, true for a put.
+    type Model = BTreeMap<Vec<u8>, Vec<(i64, bool)>>;
+
+    fn lives(changes: &[(i64, bool)], revision: i64) -> Option<i64> {
+        let last = changes.iter().rev().find(|change| change.0 <= revision)?;
+        last.1.then_some(last.0)
+    }
+
+    fn found(tree: &Tree, range: &KeyRange, revision: i64, steps: usize) -> Vec<(Vec<u8>, i64)> {
+        let mut found = Vec::new();
+        let mut from: Option<Box<[u8]>> = None;
+        loop {
+            let mut add = |key: &[u8], state: KeyState| {
+                found.push((key.to_vec(), state.at.main));
+                true
+            };
+            match tree.scan(range, from.as_deref(), revision, steps, &mut add) {
+                Scanned::Finished => return found,
+                Scanned::Paused(next) => from = Some(next),
+            }
+        }
+    }
+
+    fn check(tree: &Tree, model: &Model, range: &KeyRange, revision: i64, steps: usize) {
+        let expected: Vec<(Vec<u8>, i64)> = model
+            .iter()
+            .filter(|(key, _)| range.contains(key))
+            .filter_map(|(key, changes)| Some((key.clone(), lives(changes, revision)?)))
+            .collect();
+        let found = found(tree, range, revision, steps);
+        let different = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+        assert_eq!(different, None, "{range:?} at {revision}");
+        assert_eq!(found.len(), expected.len(), "{range:?} at {revision}");
+        if let Some(count) = tree.count(range, revision) {
+            assert_eq!(count, expected.len() as i64, "{range:?} at {revision}");
+        }
+    }
+
+    fn key(random: &mut ChaCha8Rng, keys: u32) -> Vec<u8> {
+        let number = random.random_range(0..keys);
+        // Lengths from 1 to beyond what a separator holds in place.
+        let mut key = number.to_be_bytes().to_vec();
+        key.resize(4 + (number % 40) as usize, b'k');
+        key
+    }
+
+    fn range(random: &mut ChaCha8Rng, keys: u32) -> KeyRange {
+        let (a, b) = (Bytes::from(key(random, keys)), Bytes::from(key(random, keys)));
+        match random.random_range(0..6) {
+            0 => KeyRange::Single(a),
+            1 => KeyRange::From(a),
+            2 => KeyRange::From(Bytes::new()),
+            _ => KeyRange::Interval(a, b),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_map() {
+        for (seed, keys) in [(1, 50), (2, 3000), (3, 60_000)] {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let (mut tree, mut model) = (Tree::default(), Model::new());
+            let (mut revision, mut watermark) = (1, 0);
+            for round in 0..40_000 {
+                revision += 1;
+                let key = key(&mut random, keys);
+                let changes = model.entry(key.clone()).or_default();
+                let live = lives(changes, revision);
+                let at = Revision::new(revision, 0);
+                // By turns the store grows and shrinks.
+                if random.random_range(0..10) < if round / 5000 % 2 == 0 { 8 } else { 3 } {
+                    let (known, replaced) = tree.put(&key, at, 0);
+                    assert_eq!(replaced.map(|replaced| replaced.at.main), live);
+                    assert_eq!(known.version == 1, live.is_none());
+                    changes.push((revision, true));
+                } else {
+                    assert_eq!(tree.delete(&key, at).map(|replaced| replaced.at.main), live);
+                    if live.is_some() {
+                        changes.push((revision, false));
+                    }
+                }
+                if round % 997 == 0 {
+                    for at in [revision, revision - 10, random.random_range(watermark..=revision)] {
+                        check(&tree, &model, &range(&mut random, keys), at, random.random_range(1..400));
+                    }
+                }
+                if round % 9001 == 9000 {
+                    watermark = random.random_range(watermark..=revision);
+                    for (key, changes) in &mut model {
+                        tree.compact(key, watermark);
+                        let kept = changes.partition_point(|change| change.0 <= watermark).saturating_sub(1);
+                        changes.drain(..kept);
+                    }
+                    model.retain(|_, changes| changes.last().is_some_and(|last| last.1 || last.0 >= watermark));
+                    check(&tree, &model, &KeyRange::From(Bytes::new()), revision, 256);
+                }
+            }
+            let everything = KeyRange::From(Bytes::new());
+            assert_eq!(tree.live(), found(&tree, &everything, revision, 1000).len());
+            // The same keys, loaded at once.
+            let loaded = model.iter().filter(|(_, changes)| !changes.is_empty()).map(|(key, changes)| {
+                let known = |put: bool| put.then_some(Known { create: 1, version: 1, lease: 0 });
+                let mut versions = Versions::new(Revision::new(changes[0].0, 0), known(changes[0].1));
+                for change in &changes[1..] {
+                    versions.push(Revision::new(change.0, 0), known(change.1));
+                }
+                (key, versions)
+            });
+            let loaded = Tree::build(loaded, revision);
+            assert_eq!(loaded.live(), tree.live());
+            for _ in 0..50 {
+                check(&loaded, &model, &range(&mut random, keys), random.random_range(watermark..=revision), 100);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_can_be_removed() {
+        let mut tree = Tree::default();
+        for n in 0..20_000_u32 {
+            tree.put(&n.to_be_bytes(), Revision::new(2, n), 0);
+        }
+        for n in (0..20_000_u32).rev() {
+            tree.delete(&n.to_be_bytes(), Revision::new(3, n));
+        }
+        assert_eq!((tree.live(), tree.count(&KeyRange::From(Bytes::new()), 2)), (0, None));
+        for n in 0..20_000_u32 {
+            tree.compact(&n.to_be_bytes(), 4);
+        }
+        assert_eq!(found(&tree, &KeyRange::From(Bytes::new()), 2, 100), []);
+        assert_eq!((tree.chunks.len(), tree.chunks[0].slots.len()), (1, 1));
+        tree.put(b"again", Revision::new(5, 0), 0);
+        assert_eq!(tree.live(), 1);
+    }
+
+    #[test]
+    fn keys_in_order_fill_their_leaves() {
+        let mut tree = Tree::default();
+        for n in 0..50_000_u32 {
+            tree.put(&n.to_be_bytes(), Revision::new(i64::from(n) + 2, 0), 0);
+        }
+        let leaves: usize = tree.chunks.iter().map(|chunk| chunk.slots.len()).sum();
+        assert!(leaves <= 50_000 / LEAF_MAX + 1, "{leaves} leaves");
+    }
+
+    #[test]
+    fn large_keys_divide_leaves_early() {
+        let mut tree = Tree::default();
+        for n in 0..100_u8 {
+            let mut key = vec![b'x'; 20_000];
+            key.push(n);
+            tree.put(&key, Revision::new(2, u32::from(n)), 0);
+        }
+        let largest = tree.chunks.iter().flat_map(|chunk| &chunk.slots).map(|slot| slot.leaf.bytes_len()).max();
+        assert!(largest < Some(LEAF_BYTES_MAX + 40_000), "{largest:?}");
+        assert_eq!(tree.live(), 100);
     }
 }
