@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"keelkv/compat/server"
@@ -24,14 +22,6 @@ type Options struct {
 	NoCoverage               bool
 }
 
-// finding is a difference and what led to it.
-type finding struct {
-	program    Program
-	before     []Program // what the same pair ran before
-	difference *Difference
-	log        string
-}
-
 // Main runs fixtures, scenarios and random programs, shrinks what fails and prints the counters.
 func Main(ctx context.Context, o Options, out io.Writer) error {
 	fmt.Fprintf(out, "etcd %s, against %s\n", server.Etcd(), server.Keelkv())
@@ -41,45 +31,41 @@ func Main(ctx context.Context, o Options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := runFixtures(ctx, coverage, fixtures, out); err != nil {
-		return err
+	// With -keep-going all that fails is told at the end.
+	var failed []error
+	stop := func(err error) bool {
+		if err != nil {
+			failed = append(failed, err)
+		}
+		return err != nil && !o.Keep
 	}
-	if o.Only {
-		return nil
+	if stop(runFixtures(ctx, coverage, fixtures, out)) || o.Only {
+		return errors.Join(failed...)
 	}
-	if err := runScenarios(ctx, coverage, out); err != nil {
-		return err
+	if stop(runScenarios(ctx, coverage, out)) {
+		return errors.Join(failed...)
 	}
-	findings, err := runRandom(ctx, o, coverage, out)
-	if err != nil {
-		return err
+	r := random{Options: o, coverage: coverage, out: out, findings: map[string]*finding{}}
+	if err := r.run(ctx); err != nil {
+		return errors.Join(append(failed, err)...)
 	}
 	coverage.Print(out, o.Table)
-	for _, f := range findings {
-		fmt.Fprintf(out, "\nDIFFERENCE in %s, %v\nkeelkv's log:\n%s\n", f.program.Name, f.difference, f.log)
-		shrunk, difference := Shrink(ctx, f.before, f.program, out)
-		path, err := writeFixture(o.Fixtures, shrunk)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "shrunk to %d steps in %s: %v\n", len(shrunk.Steps), path, difference)
-		for i, step := range shrunk.Steps {
-			fmt.Fprintf(out, "  %d %v\n", i, step)
-		}
+	if err := r.report(ctx); err != nil {
+		failed = append(failed, err)
 	}
 	fmt.Fprintf(out, "%d fixtures, %d programs in %v\n", len(fixtures), o.Programs, time.Since(started).Round(time.Second))
-	if len(findings) > 0 {
-		return fmt.Errorf("%d differences", len(findings))
-	}
-	if missing := coverage.Missing(); len(missing) > 0 && !o.NoCoverage {
+	missing := coverage.Missing()
+	if len(missing) > 0 && !o.NoCoverage {
 		for _, what := range missing {
 			fmt.Fprintln(out, "did not occur on both sides:", what)
 		}
-		return fmt.Errorf("%d things that must occur did not", len(missing))
+		failed = append(failed, fmt.Errorf("%d things that must occur did not", len(missing)))
 	}
-	fmt.Fprintf(out, "no difference; %d of %d fields, values, methods and errors occurred on both sides\n",
-		len(Wanted())-len(coverage.Missing()), len(Wanted()))
-	return nil
+	if len(failed) == 0 {
+		fmt.Fprintf(out, "no difference; %d of %d fields, values, methods and errors occurred on both sides\n",
+			len(Wanted())-len(missing), len(Wanted()))
+	}
+	return errors.Join(failed...)
 }
 
 func runFixtures(ctx context.Context, coverage *Coverage, fixtures []Program, out io.Writer) error {
@@ -104,67 +90,6 @@ func runFresh(ctx context.Context, coverage *Coverage, p Program) (*Difference, 
 	}
 	defer r.Stop()
 	return r.Run(ctx, p), nil
-}
-
-func runRandom(ctx context.Context, o Options, coverage *Coverage, out io.Writer) ([]finding, error) {
-	var next, done atomic.Uint64
-	var mu sync.Mutex
-	var findings []finding
-	var errs []error
-	found := func(f finding) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		findings = append(findings, f)
-		return o.Keep && len(findings) < 10
-	}
-	over := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(errs) > 0 || ctx.Err() != nil || len(findings) > 0 && (!o.Keep || len(findings) >= 10)
-	}
-	// A pair serves some programs of neighbouring numbers; which ones does not depend on the workers' pace.
-	batch := func(first uint64) error {
-		r, err := NewRunner(ctx, coverage)
-		if err != nil {
-			return err
-		}
-		defer r.Stop()
-		coverage.Count("fresh pairs", 1)
-		var before []Program
-		for n := first; n < min(first+uint64(o.Fresh), uint64(o.Programs)) && !over(); n++ {
-			p := Generate(o.Seed, o.First+n)
-			if d := r.Run(ctx, p); d != nil && ctx.Err() == nil {
-				found(finding{p, before, d, r.Log(25)})
-				return nil
-			}
-			before = append(before, p)
-			if d := done.Add(1); d%500 == 0 {
-				fmt.Fprintf(out, "%d programs\n", d)
-			}
-		}
-		if d := r.Restart(ctx); d != nil && !over() {
-			found(finding{Program{Name: fmt.Sprintf("restart after program %d", first)}, before, d, r.Log(25)})
-		}
-		return nil
-	}
-	var group sync.WaitGroup
-	for range o.Workers {
-		group.Go(func() {
-			for !over() {
-				first := (next.Add(1) - 1) * uint64(o.Fresh)
-				if first >= uint64(o.Programs) {
-					return
-				}
-				if err := batch(first); err != nil {
-					mu.Lock()
-					errs = append(errs, err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	group.Wait()
-	return findings, errors.Join(append(errs, ctx.Err())...)
 }
 
 func readFixtures(folder string) ([]Program, error) {

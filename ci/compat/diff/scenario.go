@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ var scenarios = []scenario{
 }
 
 func runScenarios(ctx context.Context, coverage *Coverage, out io.Writer) error {
+	var failed []error
 	for _, s := range scenarios {
 		r, err := NewRunner(ctx, coverage, s.flags...)
 		if err != nil {
@@ -40,12 +42,12 @@ func runScenarios(ctx context.Context, coverage *Coverage, out io.Writer) error 
 		d := s.run(ctx, r)
 		r.Stop()
 		if d != nil {
-			return fmt.Errorf("scenario %s: %v", s.name, d)
+			failed = append(failed, fmt.Errorf("scenario %s: %v", s.name, d))
 		}
 		coverage.Count("scenarios", 1)
 	}
-	fmt.Fprintf(out, "%d scenarios\n", len(scenarios))
-	return nil
+	fmt.Fprintf(out, "%d scenarios, %d failed\n", len(scenarios), len(failed))
+	return errors.Join(failed...)
 }
 
 func call(method string, request proto.Message) Step {

@@ -20,6 +20,9 @@ const shrinkTime = 90 * time.Second
 func Shrink(ctx context.Context, before []Program, p Program, out io.Writer) (Program, *Difference) {
 	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()
+	usual := patience
+	patience = 4 * time.Second
+	defer func() { patience = usual }()
 	fails := func(steps []Step) *Difference {
 		difference, err := runFresh(ctx, NewCoverage(), Program{p.Name, steps})
 		if err != nil || ctx.Err() != nil {

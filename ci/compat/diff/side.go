@@ -18,8 +18,8 @@ import (
 	"keelkv/compat/server"
 )
 
-// patience is how long anything may take that must happen.
-const patience = 20 * time.Second
+// patience is how long anything may take that must happen. Shrinking, which comes last, has less of it.
+var patience = 20 * time.Second
 
 // side is one of the two members, and what is known about it.
 type side struct {

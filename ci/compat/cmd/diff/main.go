@@ -22,7 +22,7 @@ func main() {
 	flag.StringVar(&o.Fixtures, "fixtures", "fixtures", "folder of programs that failed once; they run first, and new ones are written here")
 	flag.BoolVar(&o.Table, "table", false, "print every counter")
 	flag.BoolVar(&o.Only, "only-fixtures", false, "run the fixtures and nothing else")
-	flag.BoolVar(&o.Keep, "keep-going", false, "go on after a difference, up to ten")
+	flag.BoolVar(&o.Keep, "keep-going", false, "go on after a difference, up to ten kinds of them")
 	flag.BoolVar(&o.NoCoverage, "no-coverage", false, "do not ask that everything occurred, for short runs")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
