@@ -675,3 +675,117 @@ async fn an_interrupted_installation_leaves_an_empty_state() {
     assert_eq!((to.machine.applied().index, to.reader().current_revision()), (0, 1));
     assert_eq!((to.reader().row_count(), to.reader().key_count()), (0, 0));
 }
+
+#[tokio::test]
+async fn streams_begin_small_and_grow() {
+    let mut bench = Bench::new();
+    for n in 0..200 {
+        bench.put(put(&format!("k{n:03}"), "v")).unwrap();
+    }
+    let sizes = |request: pb::RangeRequest, bytes| {
+        let mut stream = bench.reader().range_stream(request, bytes);
+        let mut sizes = Vec::new();
+        while let Some(chunk) = stream.next_chunk().unwrap() {
+            sizes.push(chunk.kvs.len());
+        }
+        sizes
+    };
+    let all = || range("k", "l");
+    assert_eq!(sizes(all(), 1 << 20), [10, 20, 40, 80, 50]);
+    assert_eq!(sizes(pb::RangeRequest { limit: 33, ..all() }, 1 << 20), [10, 20, 3]);
+    assert_eq!(sizes(pb::RangeRequest { limit: 3, ..all() }, 1 << 20), [3]);
+    assert_eq!(sizes(pb::RangeRequest { limit: -1, ..all() }, 1 << 20), [200]);
+    assert_eq!(sizes(pb::RangeRequest { count_only: true, ..all() }, 1 << 20), [0]);
+    assert_eq!(sizes(range("x", ""), 1 << 20), [0]);
+    // Ten keys are more than twice the size that is asked for: halves, down to one.
+    assert_eq!(sizes(pb::RangeRequest { limit: 20, ..all() }, 5), [10, 5, 2, 1, 1, 1]);
+
+    let mut stream = bench.reader().range_stream(all(), 1 << 20);
+    assert_eq!(stream.next_chunk().unwrap().unwrap().header, None);
+    bench.put(put("k000x", "later")).unwrap();
+    bench.delete(delete("k100", ""));
+    let mut last = pb::RangeResponse::default();
+    let mut found = 10;
+    while let Some(chunk) = stream.next_chunk().unwrap() {
+        found += chunk.kvs.len();
+        last = chunk;
+    }
+    assert_eq!((found, last.count, revision(&last.header)), (200, 200, 201));
+    let mut stream = bench.reader().range_stream(all(), 1 << 20);
+    stream.next_chunk().unwrap();
+    bench.put(put("x", "")).unwrap();
+    bench.compact(204).unwrap();
+    assert_eq!(stream.next_chunk().map_err(|error| error.code()), Err(Code::Compacted));
+}
+
+#[tokio::test]
+async fn counts_reach_back_beyond_what_is_remembered() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        let puts = (0..100).map(|k| put_op(&format!("{:05}", (n * 100 + k) * 7919 % 10_000), "")).collect();
+        bench.txn(txn_of(puts)).unwrap();
+    }
+    assert_eq!(bench.reader().key_count(), 10_000);
+    for (revision, expected) in [(101, 10_000), (100, 9_900), (51, 5_000), (3, 200), (2, 100), (1, 0)] {
+        let request = pb::RangeRequest { revision, ..range("0", "a") };
+        let counted = bench.reader().range(&pb::RangeRequest { count_only: true, ..request.clone() }).unwrap();
+        let limited = bench.reader().range(&pb::RangeRequest { limit: 1, ..request.clone() }).unwrap();
+        let found = bench.reader().range(&pb::RangeRequest { keys_only: true, ..request }).unwrap();
+        assert!(found.kvs.is_sorted_by(|a, b| a.key < b.key));
+        assert_eq!(
+            (counted.count, limited.count, found.kvs.len() as i64),
+            (expected, expected, expected),
+            "{revision}"
+        );
+    }
+}
+
+/// Every transaction gives all of its keys the same value, and readers never see two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_see_whole_revisions_while_others_write_and_compact() {
+    let mut bench = Bench::new();
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    let readers = [bench.reader(), bench.reader()];
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            for reader in &readers {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while writing.load(relaxed) {
+                        let all = reader.range(&range("a", "z")).unwrap();
+                        let now = revision(&all.header);
+                        assert!(now >= last, "revision {now} after {last}");
+                        last = now;
+                        assert_eq!(all.count, all.kvs.len() as i64);
+                        assert!(all.kvs.iter().all(|kv| kv.value == all.kvs[0].value && kv.mod_revision <= now));
+                        let again = reader.range(&pb::RangeRequest { revision: now, ..range("a", "z") });
+                        match again {
+                            Ok(again) => assert_eq!(again.kvs, all.kvs),
+                            Err(error) => assert_eq!(error.code(), Code::Compacted),
+                        }
+                        for events in reader.events(now, 10, 1 << 20).unwrap_or_default() {
+                            for event in &events.events {
+                                assert_eq!(event.kv.mod_revision, events.revision);
+                            }
+                        }
+                    }
+                });
+            }
+            for n in 0..1500_usize {
+                let value = n.to_string();
+                let keys = 1 + n * 7 % 20;
+                let mut ops: Vec<pb::RequestOp> = (0..keys).map(|key| put_op(&format!("k{key:02}"), &value)).collect();
+                ops.push(delete_op(&format!("k{keys:02}"), "l"));
+                bench.txn(txn_of(ops)).unwrap();
+                if n % 10 == 9 {
+                    let current = bench.reader().current_revision();
+                    bench.compact(current - (n % 3) as i64).unwrap();
+                }
+            }
+            writing.store(false, relaxed);
+        });
+    });
+    let compacted = bench.reader().compact_revision();
+    bench.reader().removed(compacted).await.unwrap();
+}
