@@ -69,10 +69,13 @@ impl Client {
         let number = self.ledger.lock().begin(&key);
         let put = pb::PutRequest { key, value: self.value(number), lease, ..Default::default() };
         let answer = self.node.propose(Body::Put(put)).await;
-        self.note(number, answer.map(|reply| match reply {
-            Reply::Put(put) => put.header.map(|header| header.revision),
-            _ => None,
-        }))
+        self.note(
+            number,
+            answer.map(|reply| match reply {
+                Reply::Put(put) => put.header.map(|header| header.revision),
+                _ => None,
+            }),
+        )
     }
 
     async fn put_with_lease(&mut self) -> Result<(), String> {
@@ -103,10 +106,13 @@ impl Client {
             self.ledger.lock().refuse(number);
             return Ok(());
         }
-        self.note(number, answer.map(|reply| match reply {
-            Reply::Txn(txn) => txn.header.map(|header| header.revision),
-            _ => None,
-        }))
+        self.note(
+            number,
+            answer.map(|reply| match reply {
+                Reply::Txn(txn) => txn.header.map(|header| header.revision),
+                _ => None,
+            }),
+        )
     }
 
     fn note(&self, number: u64, answer: Result<Option<i64>, Error>) -> Result<(), String> {

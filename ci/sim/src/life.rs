@@ -117,7 +117,9 @@ impl World {
             }
         }
         let digest = node.state().digest();
-        self.trace.lock().say(format!("{now:?}: starts at revision {current}, compacted {compacted}, digest {digest:x}"));
+        self.trace
+            .lock()
+            .say(format!("{now:?}: starts at revision {current}, compacted {compacted}, digest {digest:x}"));
         Ok(())
     }
 }

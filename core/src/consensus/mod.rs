@@ -8,6 +8,8 @@ mod packed;
 mod proposer;
 mod raft_types;
 mod state_machine;
+#[cfg(test)]
+mod suite_tests;
 
 pub use self::callback::Callback;
 pub use self::log_store::LogStore;

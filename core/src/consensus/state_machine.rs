@@ -4,25 +4,31 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use keelkv_proto::keelkv::AppliedRecord;
 use openraft::storage::{EntryResponder, RaftStateMachine, SnapshotMeta};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
 
 use super::{Answers, LogId, RaftConfig, StoredMembership, decode_stored_membership, encode_stored_membership, log_id};
-use crate::apply::{Content, EntryAt, Machine, read_applied};
+use crate::apply::{Content, EntryAt, Export, Machine};
+use crate::env::Env;
 use crate::storage::backing::Backing;
-use crate::storage::engine::EngineRead;
 use crate::types::Applied;
 
-/// What travels when a member is too far behind for the log: a pinned view of the state engine.
-pub type SnapshotData = Arc<dyn EngineRead>;
+/// What travels when a member is too far behind for the log: a pinned state, read piece by piece.
+/// Nothing if nothing was applied yet.
+pub type SnapshotData = Option<Export>;
 /// A snapshot with the place in the log that it stands for.
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<RaftConfig, SnapshotData>;
 type Meta = openraft::type_config::alias::SnapshotMetaOf<RaftConfig>;
+
+/// About how much of a state is in memory while it is installed.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Feeds committed entries to the [`Machine`], which counts places in the log from 1 as etcd does, so
 /// that 0 stands for nothing applied; the first entry here has index 0.
 #[derive(Debug)]
 pub struct StateMachine {
+    env: Arc<dyn Env>,
     machine: Machine,
     backing: Backing,
     membership: StoredMembership,
@@ -33,9 +39,10 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// A state machine that goes on where `machine` stands.
-    pub fn new(machine: Machine, backing: Backing) -> io::Result<Self> {
-        let Meta { last_log_id, last_membership } = read_meta(&backing)?;
+    pub fn new(env: &Arc<dyn Env>, machine: Machine, backing: Backing) -> io::Result<Self> {
+        let Meta { last_log_id, last_membership } = meta(machine.applied())?;
         Ok(Self {
+            env: Arc::clone(env),
             machine,
             backing,
             membership: last_membership,
@@ -92,8 +99,18 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
         SnapshotBuilder { backing: self.backing.clone() }
     }
 
-    async fn install_snapshot(&mut self, _meta: &Meta, _snapshot: SnapshotData) -> io::Result<()> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a cluster of one has nobody to take a snapshot from"))
+    async fn install_snapshot(&mut self, meta: &Meta, mut snapshot: SnapshotData) -> io::Result<()> {
+        self.machine.begin_install().await.map_err(io::Error::other)?;
+        if let Some(export) = &mut snapshot {
+            while let Some(chunk) = export.next_chunk(CHUNK_BYTES)? {
+                self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
+            }
+        }
+        self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
+        self.membership = meta.last_membership.clone();
+        self.last_applied = meta.last_log_id;
+        self.has_snapshot = true;
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
@@ -114,16 +131,16 @@ impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        // Durable first: the log may be purged up to what the snapshot stands for.
-        let view = self.backing.pin().await?;
+        let export = Export::open(&self.backing).await?;
+        // The log may be purged up to what the snapshot stands for, so that has to be durable.
         self.backing.flush().await?;
-        Ok(Snapshot { meta: read_meta(view.as_ref())?, snapshot: view })
+        let meta = export.as_ref().map_or_else(|| Ok(Meta::default()), |export| meta(export.applied()))?;
+        Ok(Snapshot { meta, snapshot: export })
     }
 }
 
-/// What a state engine's own record says about its place in the log.
-fn read_meta(view: &dyn EngineRead) -> io::Result<Meta> {
-    let applied = read_applied(view).map_err(io::Error::other)?;
+/// What a state's own record says about its place in the log.
+fn meta(applied: &AppliedRecord) -> io::Result<Meta> {
     Ok(SnapshotMeta {
         last_log_id: applied.index.checked_sub(1).map(|index| log_id(applied.term, index)),
         last_membership: decode_stored_membership(&applied.membership)?,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use keelkv_proto::etcdserverpb::ResponseHeader;
+use keelkv_proto::etcdserverpb::request_op::Request;
 use keelkv_proto::keelkv::{Command, command};
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Identity, NodeConfig};
@@ -17,6 +19,7 @@ use crate::env::Env;
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
+use crate::storage::engine::Room;
 use crate::storage::log::Log;
 use crate::types::{Applied, COMMAND_FORMAT, Code, Error, Result};
 use crate::watch::Hub;
@@ -40,6 +43,8 @@ pub struct Node {
     pub(super) lessor: Arc<Lessor>,
     pub(super) parts: Mutex<Option<Parts>>,
     pub(super) backing: Backing,
+    /// Whether the log has room for more than what is reserved.
+    pub(super) log_room: watch::Receiver<bool>,
     pub(super) leadership: Leadership,
     pub(super) failure: Mutex<Option<String>>,
     pub(super) stopped: CancellationToken,
@@ -132,6 +137,9 @@ impl Node {
     pub async fn propose(&self, body: command::Body) -> Applied {
         if self.backing.is_full() {
             return Err(Code::RequestTooManyRequests.into());
+        }
+        if grows(&body) && !(self.backing.room() == Room::Ample && *self.log_room.borrow()) {
+            return Err(Code::NoSpace.into());
         }
         let command =
             Command { format: COMMAND_FORMAT, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
@@ -249,6 +257,19 @@ impl Node {
 
     fn unavailable(&self) -> Option<Error> {
         self.stopped.is_cancelled().then(|| Code::Stopped.into())
+    }
+}
+
+/// Whether a command needs more room than the reserve, which is kept for what makes room.
+fn grows(body: &command::Body) -> bool {
+    match body {
+        command::Body::Put(_) | command::Body::LeaseGrant(_) => true,
+        command::Body::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+            Some(Request::RequestPut(_)) => true,
+            Some(Request::RequestTxn(inner)) => grows(&command::Body::Txn(inner.clone())),
+            _ => false,
+        }),
+        _ => false,
     }
 }
 

@@ -61,7 +61,15 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
 
     let log = Log::open(&env, disk, LogOptions::default())
         .map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
-    let state_machine = StateMachine::new(machine, backing.clone()).map_err(at("cannot open the state"))?;
+    // The log is synced before the state: one that ends earlier has lost acknowledged writes.
+    let applied = machine.applied().index;
+    if log.last().map_or(0, |last| last.index + 1) < applied {
+        return Err(StartError::new(format!(
+            "the log ends before entry {applied}, which the state already has: the log was replaced or lost its end; \
+             remove the whole data directory and start anew, or put the right log back"
+        )));
+    }
+    let state_machine = StateMachine::new(&env, machine, backing.clone()).map_err(at("cannot open the state"))?;
     let raft = Raft::new(
         identity.member_id,
         Arc::new(raft_config(&config)?),
@@ -74,6 +82,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
 
     let node = Arc::new(Node {
         proposer: Proposer::new(Arc::clone(&env), config.request_timeout()),
+        log_room: log.room(),
         parts: Mutex::new(Some(Parts { log: log.clone(), data_dir })),
         leadership,
         failure: Mutex::new(None),
