@@ -132,6 +132,7 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
 /// The store of a member's state. One writer; any number of readers. Every method may block.
 pub trait StateEngine: EngineRead {
     /// Applies batches in order, all of them together or none. Readers that begin afterwards see it.
+    /// An error of kind `StorageFull` changed nothing and may be tried again, like that of a flush.
     fn write_all(&self, batches: &[Arc<Batch>]) -> io::Result<()>;
 
     /// Applies a batch. Readers that begin afterwards see all of it.
@@ -143,12 +144,13 @@ pub trait StateEngine: EngineRead {
     /// asked; the space comes back in the background.
     fn delete_range(&self, table: Table, from: &[u8], to: &[u8]) -> io::Result<()>;
 
-    /// Makes everything written before this call durable. Writes may go on meanwhile.
+    /// Makes everything written before this call durable. Writes may go on meanwhile. An error of kind
+    /// `StorageFull` lost nothing: try again once there is room. Any other error is final.
     fn flush(&self) -> io::Result<()>;
 
-    /// Whether there is room to flush about `bytes`; takes the reserve into use, or sets it aside
-    /// again. To be asked before each flush, and from time to time while there is none.
-    fn room(&self, bytes: u64) -> io::Result<Room>;
+    /// Whether there is room to flush about `unflushed` bytes now and `backlog` bytes later; takes the
+    /// reserve into use, or sets it aside again. To be asked before each flush, and now and then.
+    fn room(&self, unflushed: u64, backlog: u64) -> io::Result<Room>;
 
     /// The state as it is now, pinned: later writes do not show.
     fn pin(&self) -> io::Result<Arc<dyn EngineRead>>;

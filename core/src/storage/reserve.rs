@@ -1,13 +1,14 @@
 //! Space on the disk that is set aside for the time when it is full.
 //!
 //! ```text
-//! free space:  |-- what a flush needs --|-- ballast --|-- headroom for compactions --| ...
-//!              None <------------------> Reserve <---> (held) Ample
+//! free space:  |-- one flush --|-- what else was accepted --|-- headroom --|-- ballast --| ...
+//!              0 ... None ...  | ... Reserve ............................................ | Ample
 //! ```
 //!
-//! A file of zeros, the ballast, takes space that nothing else on the disk can take. When free space
-//! falls below the headroom, the file goes, and its space serves what makes room: deletions,
-//! compactions, and the flushes that they need. It comes back once there is room for all of it.
+//! A file, the ballast, takes space that nothing else on the disk can take then. While it is there, its
+//! part of the picture is taken already. When the rest is not free any more the file goes, and its
+//! space serves what makes room: deletions, compactions, and the flushes that they need. It comes back
+//! once there is room for all of it.
 
 use std::fs::{self, File};
 use std::io;
@@ -31,18 +32,18 @@ pub struct Reserve {
 type Free = Box<dyn Fn() -> io::Result<(u64, u64)> + Send>;
 
 impl Reserve {
-    /// Sets up the reserve in `directory`. A small disk gives a sixteenth for each purpose at most.
+    /// Sets up the reserve in `directory`. A small disk gives an eighth for each purpose at most.
     pub fn open(directory: &Path, ballast_bytes: u64, headroom_bytes: u64) -> io::Result<Self> {
         let watched = directory.to_owned();
-        Self::with(directory, ballast_bytes, headroom_bytes, Box::new(move || free_bytes(&watched)))
+        Self::with(directory, ballast_bytes, headroom_bytes, Box::new(move || disk_bytes(&watched)))
     }
 
     fn with(directory: &Path, ballast_bytes: u64, headroom_bytes: u64, free: Free) -> io::Result<Self> {
-        let (_, disk_bytes) = free()?;
+        let (_, all) = free()?;
         let file = directory.join("KEELKV_BALLAST");
         let mut reserve = Self {
-            ballast_bytes: ballast_bytes.min(disk_bytes / 16),
-            headroom_bytes: headroom_bytes.min(disk_bytes / 16),
+            ballast_bytes: ballast_bytes.min(all / 8),
+            headroom_bytes: headroom_bytes.min(all / 8),
             held: false,
             free,
             file,
@@ -54,22 +55,25 @@ impl Reserve {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        reserve.room(0)?;
+        reserve.room(0, 0)?;
         Ok(reserve)
     }
 
-    /// Whether there is room to write about `bytes`; gives up the ballast or takes it back.
-    pub fn room(&mut self, bytes: u64) -> io::Result<Room> {
-        let needed = bytes + FLUSH_EXTRA_BYTES.min(self.headroom_bytes);
+    /// Whether there is room to write `unflushed` bytes now and `backlog` bytes after that; gives up the
+    /// ballast or takes it back.
+    pub fn room(&mut self, unflushed: u64, backlog: u64) -> io::Result<Room> {
+        let needed = unflushed.saturating_add(FLUSH_EXTRA_BYTES.min(self.headroom_bytes));
+        let ample = needed.saturating_add(backlog).saturating_add(self.headroom_bytes);
         let (mut free, _) = (self.free)()?;
         if self.held {
-            if free >= needed + self.headroom_bytes {
+            if free >= ample {
                 return Ok(Room::Ample);
             }
             fs::remove_file(&self.file)?;
             self.held = false;
             free = (self.free)()?.0;
-        } else if free >= needed + self.headroom_bytes + self.ballast_bytes && self.take()? {
+        } else if free >= ample.saturating_add(self.ballast_bytes + self.headroom_bytes / 2) && self.take()? {
+            // Half a headroom more than it was lost at, or it would come and go with every flush.
             return Ok(Room::Ample);
         }
         Ok(if free >= needed { Room::Reserve } else { Room::None })
@@ -98,7 +102,8 @@ impl std::fmt::Debug for Reserve {
     }
 }
 
-fn free_bytes(directory: &Path) -> io::Result<(u64, u64)> {
+/// (free, all) bytes of the disk that `directory` is on.
+pub(crate) fn disk_bytes(directory: &Path) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(directory)?;
     Ok((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
 }
@@ -131,22 +136,23 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().len(), 2 * MIB);
         let fill = |free: u64| used.store((16_384 - free) * MIB, Ordering::Relaxed);
         let mut look = |bytes: u64| {
-            let room = reserve.room(bytes * MIB).unwrap();
+            let room = reserve.room((bytes - 4) * MIB, 4 * MIB).unwrap();
             assert_eq!(file.exists(), room == Room::Ample);
             room
         };
+        // 12 now, 4 later, 4 for notes about files, a headroom of 128, and the ballast's own 2.
         fill(150);
         assert_eq!(look(16), Room::Ample);
         fill(149);
-        assert_eq!(look(16), Room::Reserve, "148 are free: without the ballast less than the headroom is left");
-        fill(149);
-        assert_eq!(look(16), Room::Reserve, "150 are needed to have everything again");
-        fill(20);
         assert_eq!(look(16), Room::Reserve);
-        fill(19);
+        fill(213);
+        assert_eq!(look(16), Room::Reserve, "to have everything again takes half the headroom more");
+        fill(16);
+        assert_eq!(look(16), Room::Reserve, "what is accepted for later need not have room now");
+        fill(15);
         assert_eq!(look(16), Room::None);
         assert_eq!(look(15), Room::Reserve);
-        fill(150);
+        fill(214);
         assert_eq!(look(16), Room::Ample);
     }
 
@@ -162,16 +168,16 @@ mod tests {
         used.store(16_384 * MIB, Ordering::Relaxed);
         let mut full = reserve(directory.path(), &used);
         assert!(!file.exists(), "a start on a full disk uses the reserve");
-        assert_eq!(full.room(0).unwrap(), Room::None, "and there is nothing else");
+        assert_eq!(full.room(0, 0).unwrap(), Room::None, "and there is nothing else");
     }
 
     #[test]
     fn a_real_disk_has_numbers() {
         let directory = tempfile::tempdir().unwrap();
-        let (free, all) = free_bytes(directory.path()).unwrap();
+        let (free, all) = disk_bytes(directory.path()).unwrap();
         assert!(0 < free && free <= all);
         let mut reserve = Reserve::open(directory.path(), MIB, MIB).unwrap();
-        assert_eq!(reserve.room(1).unwrap(), Room::Ample);
-        assert_eq!(reserve.room(u64::MAX / 2).unwrap(), Room::None);
+        assert_eq!(reserve.room(1, 1).unwrap(), Room::Ample);
+        assert_eq!(reserve.room(u64::MAX, u64::MAX).unwrap(), Room::None);
     }
 }

@@ -64,7 +64,7 @@ fn batches_are_whole_and_ordered(engine: &dyn StateEngine) {
         let many = engine.get_many(table, &["b".into(), "a".into(), "c".into(), "a".into()]).unwrap();
         assert_eq!(many.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, true]);
     }
-    assert_eq!(engine.room(1).unwrap(), Room::Ample);
+    assert_eq!(engine.room(1, 1).unwrap(), Room::Ample);
     assert_eq!(engine.failure(), None);
 }
 

@@ -47,11 +47,22 @@ struct Gated {
     engine: MemoryEngine,
     open: Mutex<bool>,
     opened: Condvar,
+    /// Finds no room although there is some, as when others are faster.
+    full: AtomicBool,
 }
 
 impl Gated {
     fn new() -> Arc<Self> {
-        Arc::new(Self { engine: MemoryEngine::new(), open: Mutex::new(false), opened: Condvar::new() })
+        Arc::new(Self {
+            engine: MemoryEngine::new(),
+            open: Mutex::new(false),
+            opened: Condvar::new(),
+            full: AtomicBool::new(false),
+        })
+    }
+
+    fn check_full(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn open(&self) {
@@ -80,6 +91,7 @@ impl EngineRead for Gated {
 impl StateEngine for Gated {
     fn write_all(&self, batches: &[Arc<Batch>]) -> io::Result<()> {
         self.pass();
+        self.check_full()?;
         self.engine.write_all(batches)
     }
 
@@ -88,11 +100,12 @@ impl StateEngine for Gated {
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.check_full()?;
         self.engine.flush()
     }
 
-    fn room(&self, bytes: u64) -> io::Result<Room> {
-        self.engine.room(bytes)
+    fn room(&self, unflushed: u64, backlog: u64) -> io::Result<Room> {
+        self.engine.room(unflushed, backlog)
     }
 
     fn pin(&self) -> io::Result<Arc<dyn EngineRead>> {
@@ -282,6 +295,27 @@ async fn a_full_disk_pauses_and_resumes() {
         backing.submit(index, entry(index, &[0; 100]));
     }
     room.wait_for(|room| *room == Room::None).await.unwrap();
+    backing.close().await;
+}
+
+#[tokio::test]
+async fn an_engine_without_room_is_tried_again() {
+    let engine = Gated::new();
+    engine.open();
+    let backing = open(Arc::<Gated>::clone(&engine) as _, tiny());
+    let mut room = backing.room_changed();
+    backing.submit(2, entry(2, b"before"));
+    backing.settled().await.unwrap();
+    engine.full.store(true, Ordering::Relaxed);
+    backing.submit(3, entry(3, b"not taken yet"));
+    room.wait_for(|room| *room == Room::None).await.unwrap();
+    assert!(backing.backlog() > 0);
+    assert_eq!(backing.value(Revision::new(3, 0)).unwrap().unwrap(), "not taken yet");
+    assert_eq!(backing.durable(), 0);
+    engine.full.store(false, Ordering::Relaxed);
+    room.wait_for(|room| *room == Room::Ample).await.unwrap();
+    assert_eq!(backing.flush().await.unwrap(), 3);
+    assert_eq!(backing.failure(), None);
     backing.close().await;
 }
 

@@ -26,6 +26,11 @@ use crate::env::{Env, Queue};
 use crate::storage::engine::{Batch, Change, Room, StateEngine, Table};
 use crate::types::Revision;
 
+/// Between two flushes, how often to look whether there is room for the next.
+const LOOKS_PER_FLUSH: usize = 16;
+/// What part of the usual is written between two flushes when the disk is nearly full.
+const FLUSH_PART_WHEN_FULL: usize = 8;
+
 /// Everything that handles and threads share. The threads hold it weakly: when the last handle goes,
 /// they end.
 #[derive(Debug)]
@@ -65,8 +70,12 @@ pub(super) enum FlushJob {
 struct Progress {
     applied: u64,
     unflushed_bytes: usize,
+    /// Written since anybody looked whether there is room.
+    unlooked_bytes: usize,
     /// A flush was asked for because of `unflushed_bytes` and has not succeeded yet.
     flush_due: bool,
+    /// The engine itself has run out of space, and no flush has succeeded since.
+    stuck: bool,
 }
 
 impl Shared {
@@ -167,32 +176,68 @@ impl Shared {
     fn write_step(&self) {
         while self.failed.borrow().is_none() && !self.must_wait_for_flush() {
             let Some(oldest) = self.overlay.read().oldest(self.options.merge_bytes) else { return };
-            if let Err(error) = self.engine.write_all(&oldest.batches) {
-                return self.fail(&error.to_string());
+            match self.engine.write_all(&oldest.batches) {
+                Ok(()) => {}
+                // The flusher sees it too, and wakes us when there is room.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    return self.want_flush(&mut self.progress.lock());
+                }
+                Err(error) => return self.fail(&error.to_string()),
             }
             self.remember(&oldest);
             self.overlay.write().remove_oldest(oldest.batches.len());
             self.backlog.fetch_sub(oldest.bytes, Ordering::Relaxed);
-            self.count_written(&oldest);
+            let look = self.count_written(&oldest);
             self.written.send_modify(|written| *written += oldest.batches.len() as u64);
+            // The flusher may be busy just when the disk fills up.
+            if look && let Err(error) = self.look() {
+                return self.fail(&error.to_string());
+            }
         }
     }
 
     /// The engine's memory holds twice what one flush is meant to write: the flusher is behind, or
     /// the disk has no room. It wakes the writer afterwards.
     fn must_wait_for_flush(&self) -> bool {
-        self.progress.lock().unflushed_bytes >= self.options.flush_bytes.saturating_mul(2)
+        let mut progress = self.progress.lock();
+        let wait = progress.unflushed_bytes >= self.flush_bytes().saturating_mul(2);
+        if wait {
+            self.want_flush(&mut progress);
+        }
+        wait
     }
 
-    fn count_written(&self, oldest: &Oldest) {
-        let mut progress = self.progress.lock();
-        progress.applied = oldest.applied;
-        progress.unflushed_bytes += oldest.bytes;
-        if progress.unflushed_bytes >= self.options.flush_bytes && !progress.flush_due {
-            progress.flush_due = true;
+    /// When the disk is nearly full flushes are small: there is room for no others, and compactions
+    /// can give back early what was deleted.
+    fn flush_bytes(&self) -> usize {
+        match *self.room.borrow() {
+            Room::Ample => self.options.flush_bytes,
+            Room::Reserve | Room::None => self.options.flush_bytes / FLUSH_PART_WHEN_FULL,
+        }
+    }
+
+    fn want_flush(&self, progress: &mut Progress) {
+        if !std::mem::replace(&mut progress.flush_due, true) {
             // Without a flusher everything is being closed.
             let _ = self.ask_flusher(FlushJob::Flush(None));
         }
+    }
+
+    /// True if it is time to look after the disk.
+    fn count_written(&self, oldest: &Oldest) -> bool {
+        let mut look = false;
+        let mut progress = self.progress.lock();
+        progress.applied = oldest.applied;
+        progress.unflushed_bytes += oldest.bytes;
+        progress.unlooked_bytes += oldest.bytes;
+        if progress.unlooked_bytes >= self.options.flush_bytes / LOOKS_PER_FLUSH {
+            progress.unlooked_bytes = 0;
+            look = true;
+        }
+        if progress.unflushed_bytes >= self.flush_bytes() {
+            self.want_flush(&mut progress);
+        }
+        look
     }
 
     /// Values that leave the overlay are likely to be read next.
@@ -242,13 +287,19 @@ impl Shared {
         if self.look_for(bytes)? == Room::None {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room on the disk to flush the state engine"));
         }
-        self.engine.flush()?;
+        let flushed = self.engine.flush();
+        let full = flushed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
         {
             let mut progress = self.progress.lock();
+            progress.stuck = full;
+            if full {
+                self.found(Room::None);
+            }
+            flushed?;
             progress.unflushed_bytes = progress.unflushed_bytes.saturating_sub(bytes);
-            progress.flush_due = progress.unflushed_bytes >= self.options.flush_bytes;
-            if progress.flush_due {
-                let _ = self.ask_flusher(FlushJob::Flush(None));
+            progress.flush_due = false;
+            if progress.unflushed_bytes >= self.flush_bytes() {
+                self.want_flush(&mut progress);
             }
         }
         self.durable.send_if_modified(|durable| std::mem::replace(durable, applied.max(*durable)) < applied);
@@ -267,16 +318,20 @@ impl Shared {
         if let Some(text) = self.engine.failure() {
             return Err(io::Error::other(text));
         }
-        let room = self.engine.room(bytes as u64)?;
-        let changed = self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if changed {
+        let room = self.engine.room(bytes as u64, self.backlog.load(Ordering::Relaxed) as u64)?;
+        // Free space alone says little while the engine has not come to terms with it.
+        self.found(if self.progress.lock().stuck { Room::None } else { room });
+        Ok(room)
+    }
+
+    fn found(&self, room: Room) {
+        if self.room.send_if_modified(|known| std::mem::replace(known, room) != room) {
             match room {
                 Room::Ample => tracing::info!("the disk has room again"),
                 Room::Reserve => tracing::warn!("the disk is nearly full: only what frees space is let through"),
                 Room::None => tracing::error!("the disk is full: nothing is written until there is room"),
             }
         }
-        Ok(room)
     }
 }
 

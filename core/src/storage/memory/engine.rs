@@ -192,7 +192,7 @@ impl StateEngine for MemoryEngine {
         Ok(())
     }
 
-    fn room(&self, _bytes: u64) -> io::Result<Room> {
+    fn room(&self, _unflushed: u64, _backlog: u64) -> io::Result<Room> {
         let state = self.state.read();
         state.check()?;
         Ok(state.room.unwrap_or(Room::Ample))

@@ -200,8 +200,8 @@ impl StateEngine for RocksEngine {
         tables.database.flush_cfs_opt(&tables.families()?, &options).map_err(|error| to_io(&error))
     }
 
-    fn room(&self, bytes: u64) -> io::Result<Room> {
-        self.reserve.lock().room(bytes)
+    fn room(&self, unflushed: u64, backlog: u64) -> io::Result<Room> {
+        self.reserve.lock().room(unflushed, backlog)
     }
 
     fn pin(&self) -> io::Result<Arc<dyn EngineRead>> {

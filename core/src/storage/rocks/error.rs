@@ -52,11 +52,15 @@ impl OpenError {
     }
 }
 
+/// How RocksDB words a full disk; its C interface passes on no more than the text.
+pub(super) const FULL: &str = "No space left on device";
+
 /// RocksDB's error as an I/O error; `StorageFull` and `InvalidData` are told apart.
 pub(super) fn to_io(error: &rocksdb::Error) -> io::Error {
     let text = error.to_string();
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
+        rocksdb::ErrorKind::IOError if text.contains(FULL) => io::ErrorKind::StorageFull,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, format!("state engine: {text}"))

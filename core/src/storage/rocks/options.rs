@@ -6,6 +6,7 @@ use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionTyp
 
 use super::watchman::Watchman;
 use crate::storage::engine::Table;
+use crate::storage::reserve::disk_bytes;
 
 /// How a [`super::RocksEngine`] uses the machine. The defaults keep it small: about 100 MiB at most.
 #[derive(Clone, Debug)]
@@ -21,10 +22,10 @@ pub struct RocksOptions {
     pub open_files_max: i32,
     /// Threads that flush and compact.
     pub background_jobs: i32,
-    /// Space set aside for the time when the disk is full. On a small disk it is a sixteenth of it.
+    /// Space set aside for the time when the disk is full. On a small disk it is an eighth of it.
     pub ballast_bytes: u64,
     /// Free space that compactions may need for a while: below this the reserve is taken into use.
-    /// On a small disk it is a sixteenth of it.
+    /// On a small disk it is an eighth of it.
     pub headroom_bytes: u64,
 }
 
@@ -33,7 +34,7 @@ impl RocksOptions {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            write_buffer_bytes: 64 << 20,
+            write_buffer_bytes: 40 << 20,
             block_cache_bytes: 32 << 20,
             open_files_max: 256,
             background_jobs: 2,
@@ -80,12 +81,23 @@ impl RocksOptions {
             .collect()
     }
 
+    /// The size of the disk; an unknown one is taken for large.
+    fn directory_bytes(&self) -> u64 {
+        disk_bytes(&self.directory).map_or(u64::MAX, |(_, all)| all)
+    }
+
     fn table(&self, table: Table, blocks: &BlockBasedOptions) -> Options {
         let mut options = Options::default();
         options.set_write_buffer_size(self.write_buffer_bytes);
         options.set_max_write_buffer_number(4);
         options.set_block_based_table_factory(blocks);
         options.set_compression_type(DBCompressionType::Lz4);
+        // A compaction needs as much space again as it reads, for as long as it runs: small steps fit into
+        // what is left of a disk that is nearly full. What is appended in order moves down as it is.
+        let step = step_bytes(self.directory_bytes());
+        options.set_max_bytes_for_level_base(step);
+        options.set_max_compaction_bytes(step);
+        options.set_target_file_size_base(step / 4);
         // What is written was acknowledged already and waits in bounded memory: a slower writer would
         // only move the limit. Many small files are better than a stall.
         options.set_level_zero_slowdown_writes_trigger(40);
@@ -97,6 +109,11 @@ impl RocksOptions {
         }
         options
     }
+}
+
+/// How much one compaction takes on, about: half the headroom on a large disk.
+fn step_bytes(disk_bytes: u64) -> u64 {
+    (disk_bytes / 16).clamp(1 << 20, 64 << 20)
 }
 
 /// The column family of a table. The names are on disk.
