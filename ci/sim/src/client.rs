@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::trace::Trace;
 
 /// One client, busy until the power goes.
-pub struct Client {
+pub(crate) struct Client {
     node: Arc<Node>,
     ledger: Arc<Mutex<Ledger>>,
     trace: Arc<Mutex<Trace>>,
@@ -28,14 +28,14 @@ pub struct Client {
 
 impl Client {
     /// A client whose choices come from `seed`.
-    pub fn new(node: Arc<Node>, ledger: Arc<Mutex<Ledger>>, trace: Arc<Mutex<Trace>>, seed: u64) -> Self {
+    pub(crate) fn new(node: Arc<Node>, ledger: Arc<Mutex<Ledger>>, trace: Arc<Mutex<Trace>>, seed: u64) -> Self {
         Self { node, ledger, trace, random: ChaCha8Rng::seed_from_u64(seed), leases: Vec::new() }
     }
 
     /// Requests, one after the other.
-    pub async fn work(mut self) {
+    pub(crate) async fn work(mut self) {
         loop {
-            let pause = self.random.random_range(0..3_000);
+            let pause = self.random.random_range(0..30_000);
             tokio::time::sleep(Duration::from_micros(pause)).await;
             let done = match self.random.random_range(0..100) {
                 0..50 => self.put(0).await,
@@ -176,7 +176,7 @@ fn operation(request: pb::request_op::Request) -> pb::RequestOp {
 }
 
 /// Everything that the store can still tell of (after, current].
-pub fn history(reader: &Reader, after: i64, current: i64) -> Result<Vec<Arc<RevisionEvents>>, String> {
+pub(crate) fn history(reader: &Reader, after: i64, current: i64) -> Result<Vec<Arc<RevisionEvents>>, String> {
     let mut history = Vec::new();
     let mut from = after + 1;
     while from <= current {

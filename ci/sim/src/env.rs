@@ -17,7 +17,7 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 /// One life of a member, between its start and its crash. Tasks and workers live in the tokio runtime
 /// of that life, whose clock is paused: it jumps to the next timer when nothing can run.
 #[derive(Debug)]
-pub struct SimEnv {
+pub(crate) struct SimEnv {
     random: Arc<Mutex<ChaCha8Rng>>,
     /// What had passed when this life began.
     before: Duration,
@@ -26,7 +26,7 @@ pub struct SimEnv {
 
 impl SimEnv {
     /// A life that begins when `before` has passed. Must be called within its runtime.
-    pub fn new(seed: u64, before: Duration) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, before: Duration) -> Arc<Self> {
         let random = Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed)));
         Arc::new(Self { random, before, began: Instant::now() })
     }

@@ -9,14 +9,12 @@ use keelkv_core::types::RevisionEvents;
 
 /// The requests of all lives and what became of them.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     next: u64,
     /// By value: the key, and the revision once it is acknowledged.
     writes: BTreeMap<u64, Write>,
     /// The greatest revision that any answer showed.
-    pub seen: i64,
-    /// Everything up to here may have been compacted away.
-    pub compacted: i64,
+    pub(crate) seen: i64,
     /// HashKV at revisions whose compaction state cannot have changed since.
     hashes: BTreeMap<i64, (i64, u32)>,
 }
@@ -30,14 +28,14 @@ struct Write {
 
 impl Ledger {
     /// A value for a new write of `key`.
-    pub fn begin(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn begin(&mut self, key: &[u8]) -> u64 {
         self.next += 1;
         self.writes.insert(self.next, Write { key: key.to_vec(), acknowledged: None, refused: false });
         self.next
     }
 
     /// The write was acknowledged at a revision.
-    pub fn acknowledge(&mut self, value: u64, revision: i64) {
+    pub(crate) fn acknowledge(&mut self, value: u64, revision: i64) {
         self.seen = self.seen.max(revision);
         if let Some(write) = self.writes.get_mut(&value) {
             write.acknowledged = Some(revision);
@@ -45,14 +43,14 @@ impl Ledger {
     }
 
     /// The write was refused: it must never show.
-    pub fn refuse(&mut self, value: u64) {
+    pub(crate) fn refuse(&mut self, value: u64) {
         if let Some(write) = self.writes.get_mut(&value) {
             write.refused = true;
         }
     }
 
     /// Remembers, or compares, the store's own hash at a revision.
-    pub fn hash(&mut self, revision: i64, compacted: i64, hash: u32) -> Result<(), String> {
+    pub(crate) fn hash(&mut self, revision: i64, compacted: i64, hash: u32) -> Result<(), String> {
         match self.hashes.insert(revision, (compacted, hash)) {
             Some((then, before)) if then == compacted && before != hash => {
                 Err(format!("hash at revision {revision} was {before:08x} and is {hash:08x}"))
@@ -62,7 +60,7 @@ impl Ledger {
     }
 
     /// Holds a store's whole readable history against the promises.
-    pub fn check(&self, current: i64, compacted: i64, history: &[Arc<RevisionEvents>]) -> Result<(), String> {
+    pub(crate) fn check(&self, current: i64, compacted: i64, history: &[Arc<RevisionEvents>]) -> Result<(), String> {
         if current < self.seen {
             return Err(format!("revision went back from {} to {current}", self.seen));
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keelkv_core::env::Env;
 use keelkv_core::node::{Node, NodeConfig, StorageConfig};
-use keelkv_core::storage::log::SimDisk;
+use keelkv_core::storage::backing::BackingOptions;
+use keelkv_core::storage::log::{Crash, LogOptions, SimDisk};
 use keelkv_core::storage::memory::MemoryEngine;
 use keelkv_core::types::Code;
 use parking_lot::Mutex;
@@ -21,26 +22,26 @@ use crate::trace::Trace;
 const CLIENTS: u64 = 6;
 
 /// What survives a crash, and who remembers what was promised.
-pub struct World {
+pub(crate) struct World {
     random: ChaCha8Rng,
-    disk: SimDisk,
-    engine: MemoryEngine,
+    disk: Arc<SimDisk>,
+    engine: Arc<MemoryEngine>,
     lives: u64,
     passed: Duration,
-    pub ledger: Arc<Mutex<Ledger>>,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
     trace: Arc<Mutex<Trace>>,
 }
 
 impl World {
     /// An empty disk.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut trace = Trace::default();
         let lives = random.random_range(2..8);
         trace.say(format!("seed {seed}: {lives} lives"));
         Self {
-            disk: SimDisk::new(random.random()),
-            engine: MemoryEngine::new(),
+            disk: SimDisk::new(),
+            engine: Arc::default(),
             lives,
             passed: Duration::ZERO,
             ledger: Arc::default(),
@@ -50,12 +51,12 @@ impl World {
     }
 
     /// The story.
-    pub fn into_trace(self) -> Trace {
+    pub(crate) fn into_trace(self) -> Trace {
         std::mem::take(&mut *self.trace.lock())
     }
 
     /// Lives once more; whether there is another life to come.
-    pub fn live(&mut self) -> bool {
+    pub(crate) fn live(&mut self) -> bool {
         let runtime = runtime(self.random.random());
         let seed = self.random.random();
         let length = Duration::from_millis(self.random.random_range(20..3_000));
@@ -64,15 +65,22 @@ impl World {
         self.passed = runtime.block_on(async { env.now() });
         // The power goes: whatever runs, stops where it is.
         drop(runtime);
-        self.disk = self.disk.crash(self.random.random());
-        self.engine = self.engine.crash(self.random.random());
+        let how = if self.random.random_ratio(1, 4) { Crash::Process } else { Crash::Power(self.random.random()) };
+        self.disk = self.disk.crash(how);
+        self.engine = Arc::new(self.engine.crash(self.random.random()));
         self.lives -= 1;
         self.lives > 0 && survived
     }
 
     async fn day(&self, env: Arc<SimEnv>, length: Duration, seed: u64) -> bool {
         let config = NodeConfig {
-            storage: StorageConfig::Parts { disk: Arc::new(self.disk.clone()), engine: Arc::new(self.engine.clone()) },
+            storage: StorageConfig::Parts {
+                disk: Arc::clone(&self.disk) as _,
+                engine: Arc::clone(&self.engine) as _,
+                // Tiny, so that segments roll and the state is flushed all the time.
+                log: LogOptions { segment_bytes: 256 << 10, tail_bytes: 16 << 10, ..LogOptions::default() },
+                backing: BackingOptions { flush_bytes: 8 << 10, cache_bytes: 4 << 10, ..BackingOptions::default() },
+            },
             ..NodeConfig::default()
         };
         let node = match Node::start(config, Arc::clone(&env) as Arc<dyn Env>).await {
@@ -116,7 +124,7 @@ impl World {
                 Err(error) => return Err(format!("hash: {error}")),
             }
         }
-        let digest = node.state().digest();
+        let digest = reader.hash().map_err(|error| format!("digest: {error}"))?;
         self.trace
             .lock()
             .say(format!("{now:?}: starts at revision {current}, compacted {compacted}, digest {digest:x}"));

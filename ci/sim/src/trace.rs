@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The story of one run. Two runs of a seed are equal in every line.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     lines: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
     violation: Option<String>,
@@ -13,27 +13,27 @@ pub struct Trace {
 
 impl Trace {
     /// Adds a line.
-    pub fn say(&mut self, line: impl Into<String>) {
+    pub(crate) fn say(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
     /// Counts something that happened.
-    pub fn count(&mut self, what: &'static str, times: u64) {
+    pub(crate) fn count(&mut self, what: &'static str, times: u64) {
         *self.counts.entry(what).or_default() += times;
     }
 
     /// Notes a broken promise; the first one is kept.
-    pub fn violate(&mut self, what: impl Into<String>) {
+    pub(crate) fn violate(&mut self, what: impl Into<String>) {
         self.violation.get_or_insert(what.into());
     }
 
     /// The broken promise, if any.
-    pub fn violation(&self) -> Option<&str> {
+    pub(crate) fn violation(&self) -> Option<&str> {
         self.violation.as_deref()
     }
 
     /// The lines around the first difference.
-    pub fn difference(&self, other: &Self) -> String {
+    pub(crate) fn difference(&self, other: &Self) -> String {
         let at = self.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
         let around = |lines: &[String]| {
             lines.iter().skip(at.saturating_sub(3)).take(6).map(|line| format!("  {line}\n")).collect::<String>()
@@ -53,11 +53,11 @@ impl fmt::Display for Trace {
 
 /// What all runs came to.
 #[derive(Debug, Default)]
-pub struct Totals(BTreeMap<&'static str, u64>);
+pub(crate) struct Totals(BTreeMap<&'static str, u64>);
 
 impl Totals {
     /// Adds a run.
-    pub fn add(&mut self, trace: &Trace) {
+    pub(crate) fn add(&mut self, trace: &Trace) {
         for (what, times) in &trace.counts {
             *self.0.entry(what).or_default() += times;
         }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::storage::backing::BackingOptions;
 use crate::storage::engine::StateEngine;
+use crate::storage::log::LogOptions;
 use crate::storage::log::disk::Disk;
 
 /// Everything that one member needs to know. The default is a single member in memory.
@@ -54,6 +56,10 @@ pub enum StorageConfig {
         disk: Arc<dyn Disk>,
         /// Where the state is kept.
         engine: Arc<dyn StateEngine>,
+        /// How the log is laid out; tiny, so that its borders are crossed often.
+        log: LogOptions,
+        /// How much is written behind.
+        backing: BackingOptions,
     },
 }
 

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -27,8 +28,8 @@ impl StartError {
 /// The directories of a member, locked against a second one.
 #[derive(Debug)]
 pub(super) struct DataDir {
-    pub(super) wal: PathBuf,
-    pub(super) state: PathBuf,
+    wal: PathBuf,
+    state: PathBuf,
     /// Held for its lock.
     _lock: File,
 }
@@ -66,6 +67,23 @@ impl DataDir {
         sync_dir(data_dir)?;
         Ok(Self { wal, state, _lock: lock })
     }
+
+    /// Opens log and state in their places.
+    pub(super) fn open_storage(self, env: &Arc<dyn Env>, fsync: bool) -> Result<Opened, StartError> {
+        if is_used(&self.state)? && !is_used(&self.wal)? {
+            return Err(StartError::new(format!(
+                "the log is missing from {}: put it back, or remove the whole data directory and start anew",
+                self.wal.display()
+            )));
+        }
+        let engine = RocksEngine::open(env, &RocksOptions::new(&self.state))
+            .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", self.state.display())))?;
+        let disk: Arc<dyn Disk> = FileDisk::open(&self.wal)
+            .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", self.wal.display())))?;
+        let disk = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
+        let opened = Opened::with_defaults(disk, Arc::new(engine));
+        Ok(Opened { data_dir: Some(self), ..opened })
+    }
 }
 
 /// Makes a directory that only its owner can enter, with those above it.
@@ -92,7 +110,7 @@ fn refused(path: &Path, error: &io::Error) -> StartError {
 }
 
 /// Whether a directory has anything in it.
-pub(super) fn is_used(path: &Path) -> Result<bool, StartError> {
+fn is_used(path: &Path) -> Result<bool, StartError> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) => Err(refused(path, &error)),

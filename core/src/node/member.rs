@@ -12,6 +12,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "rocks")]
+use super::data_dir::DataDir;
+#[cfg(not(feature = "rocks"))]
+use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
 use crate::consensus::{LogId, Payload, Proposer, RaftConfig, StateMachine};
@@ -54,7 +58,7 @@ pub struct Node {
 pub(super) struct Parts {
     pub(super) log: Log<Payload>,
     /// Released last: another process may then open the directory.
-    pub(super) data_dir: Option<super::data_dir::DataDir>,
+    pub(super) data_dir: Option<DataDir>,
 }
 
 /// What is known of the leader without asking the raft core.

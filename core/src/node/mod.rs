@@ -8,15 +8,17 @@
 //! ```
 
 mod config;
+#[cfg(feature = "rocks")]
 mod data_dir;
 mod identity;
 mod member;
 mod start;
+mod start_error;
 mod tasks;
 mod wiring;
 
 pub use self::config::{Limits, NodeConfig, StorageConfig};
-pub use self::data_dir::StartError;
 pub use self::identity::{Identity, cluster_id, member_id};
 pub use self::member::{Node, Status};
 pub use self::start::API_VERSION;
+pub use self::start_error::StartError;

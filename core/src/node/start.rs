@@ -9,10 +9,13 @@ use openraft::Config;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::{DataDir, StartError, is_used};
+#[cfg(not(feature = "rocks"))]
+use self::NoDirectory as DataDir;
+#[cfg(feature = "rocks")]
+use super::data_dir::DataDir;
 use super::member::{Leadership, Node, Parts, Raft};
 use super::wiring::LeaseGateway;
-use super::{Identity, NodeConfig, StorageConfig, tasks};
+use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
 use crate::apply::{Machine, Sinks};
 use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, StateMachine};
 use crate::env::Env;
@@ -20,7 +23,7 @@ use crate::lease::{Lessor, LessorOptions};
 use crate::storage::backing::{Backing, BackingOptions};
 use crate::storage::engine::StateEngine;
 use crate::storage::log::disk::Disk;
-use crate::storage::log::{FileDisk, Log, LogOptions, SimDisk, UnsyncedDisk};
+use crate::storage::log::{Log, LogOptions, SimDisk};
 use crate::storage::memory::MemoryEngine;
 use crate::watch::{self, Hub};
 
@@ -45,9 +48,9 @@ impl Node {
 async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, StartError> {
     let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
 
-    let Opened { data_dir, disk, engine } = open_storage(&config, &env)?;
+    let Opened { disk, engine, log, backing, data_dir } = open_storage(&config, &env)?;
     let identity = identify(&config, env.as_ref(), engine.as_ref())?;
-    let backing = Backing::open(&env, engine, BackingOptions::default()).map_err(at("cannot open the state"))?;
+    let backing = Backing::open(&env, engine, backing).map_err(at("cannot open the state"))?;
 
     let checkpoint_interval = config.lease_checkpoint.then_some(CHECKPOINT_INTERVAL);
     let lessor = Lessor::new(Arc::clone(&env), LessorOptions { checkpoint_interval, ..LessorOptions::default() });
@@ -59,8 +62,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let state = Arc::clone(machine.state());
     hub.attach(Arc::new(reader.clone()));
 
-    let log = Log::open(&env, disk, LogOptions::default())
-        .map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
+    let log = Log::open(&env, disk, log).map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
     // The log is synced before the state: one that ends earlier has lost acknowledged writes.
     let applied = machine.applied().index;
     if log.last().map_or(0, |last| last.index + 1) < applied {
@@ -117,51 +119,49 @@ fn origin(identity: &Identity, leadership: &Leadership) -> watch::Origin {
     watch::Origin { cluster_id: identity.cluster_id, member_id: identity.member_id, term: Arc::clone(&leadership.term) }
 }
 
-struct Opened {
-    data_dir: Option<DataDir>,
+/// There is no data directory in a build without a durable engine.
+#[cfg(not(feature = "rocks"))]
+#[derive(Debug)]
+pub(super) enum NoDirectory {}
+
+/// What a member keeps its state in.
+pub(super) struct Opened {
     disk: Arc<dyn Disk>,
     engine: Arc<dyn StateEngine>,
+    log: LogOptions,
+    backing: BackingOptions,
+    pub(super) data_dir: Option<DataDir>,
 }
 
-fn open_storage(config: &NodeConfig, env: &Arc<dyn Env>) -> Result<Opened, StartError> {
+impl Opened {
+    pub(super) fn with_defaults(disk: Arc<dyn Disk>, engine: Arc<dyn StateEngine>) -> Self {
+        Self { disk, engine, log: LogOptions::default(), backing: BackingOptions::default(), data_dir: None }
+    }
+}
+
+fn open_storage(
+    config: &NodeConfig,
+    #[cfg_attr(not(feature = "rocks"), allow(unused_variables))] env: &Arc<dyn Env>,
+) -> Result<Opened, StartError> {
     match &config.storage {
-        StorageConfig::Memory => {
-            Ok(Opened { data_dir: None, disk: SimDisk::new(), engine: Arc::new(MemoryEngine::new()) })
-        }
-        StorageConfig::Parts { disk, engine } => {
-            Ok(Opened { data_dir: None, disk: Arc::clone(disk), engine: Arc::clone(engine) })
-        }
+        StorageConfig::Memory => Ok(Opened::with_defaults(SimDisk::new(), Arc::new(MemoryEngine::new()))),
+        StorageConfig::Parts { disk, engine, log, backing } => Ok(Opened {
+            disk: Arc::clone(disk),
+            engine: Arc::clone(engine),
+            log: log.clone(),
+            backing: backing.clone(),
+            data_dir: None,
+        }),
+        #[cfg(feature = "rocks")]
         StorageConfig::Directory { data_dir, wal_dir, fsync } => {
-            let dirs = DataDir::open(data_dir, wal_dir.as_deref())?;
-            open_directory(env, dirs, *fsync)
+            DataDir::open(data_dir, wal_dir.as_deref())?.open_storage(env, *fsync)
         }
+        #[cfg(not(feature = "rocks"))]
+        StorageConfig::Directory { data_dir, .. } => Err(StartError::new(format!(
+            "this build has no durable state engine for {}: build it with the feature `rocks`, or start in memory",
+            data_dir.display()
+        ))),
     }
-}
-
-#[cfg(feature = "rocks")]
-fn open_directory(env: &Arc<dyn Env>, dirs: DataDir, fsync: bool) -> Result<Opened, StartError> {
-    use crate::storage::rocks::{RocksEngine, RocksOptions};
-
-    let had_state = is_used(&dirs.state)?;
-    if had_state && !is_used(&dirs.wal)? {
-        return Err(StartError::new(format!(
-            "the log is missing from {}: put it back, or remove the whole data directory and start anew",
-            dirs.wal.display()
-        )));
-    }
-    let engine = RocksEngine::open(env, &RocksOptions::new(&dirs.state))
-        .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", dirs.state.display())))?;
-    let disk = FileDisk::open(&dirs.wal)
-        .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", dirs.wal.display())))?;
-    let disk: Arc<dyn Disk> = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
-    Ok(Opened { disk, engine: Arc::new(engine), data_dir: Some(dirs) })
-}
-
-#[cfg(not(feature = "rocks"))]
-fn open_directory(_env: &Arc<dyn Env>, _dirs: DataDir, _fsync: bool) -> Result<Opened, StartError> {
-    Err(StartError::new(
-        "this build has no durable state engine: build it with the feature `rocks`, or start in memory",
-    ))
 }
 
 /// Finds out whose data it is; a new directory becomes this member's.

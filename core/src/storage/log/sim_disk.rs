@@ -263,8 +263,10 @@ impl DiskFile for Handle {
         let mut state = self.state.lock();
         state.whole_step()?;
         let file = state.files.get_mut(&self.id).expect("an open file is there");
-        file.synced.clone_from(&file.bytes);
-        file.unsynced.clear();
+        file.synced.resize(file.bytes.len(), 0);
+        for (offset, bytes) in file.unsynced.drain(..) {
+            write(&mut file.synced, offset, &bytes);
+        }
         Ok(())
     }
 }
