@@ -34,3 +34,6 @@ pub mod node;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod logging;
+
+#[cfg(feature = "server")]
+pub mod api;

@@ -1,0 +1,182 @@
+//! One gRPC message on the wire: a flag byte, the length in four bytes, the protobuf.
+//!
+//! Requests are decoded from the receive buffer into fields of their own, so that a key that is kept
+//! does not keep the buffer. Answers are encoded once into a buffer of the exact size.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::RecvStream;
+use prost::Message;
+
+use super::{Status, gzip};
+use crate::types::GrpcCode;
+
+/// Flag byte and length.
+pub(super) const PREFIX: usize = 5;
+
+/// Why no message came out of a request stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// The client ended the stream where a message, or its prefix, could have begun.
+    End,
+    /// The client ended the stream in the middle of a message.
+    Truncated,
+    /// The client, or the connection, gave the stream up.
+    Gone,
+    /// The message breaks a rule.
+    Status(Status),
+}
+
+/// Takes the messages out of a request stream, one after the other.
+pub(crate) struct Inbound {
+    stream: RecvStream,
+    buffered: BytesMut,
+    /// The whole of a message that came in one piece, as it mostly does.
+    piece: Bytes,
+    max_message: usize,
+    /// Whether the client said that its messages may be compressed.
+    gzip: bool,
+}
+
+impl Inbound {
+    /// Reads from `stream`; a message longer than `max_message` is refused before it is received.
+    pub(crate) fn new(stream: RecvStream, max_message: usize, gzip: bool) -> Self {
+        Self { stream, buffered: BytesMut::new(), piece: Bytes::new(), max_message, gzip }
+    }
+
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Result<Bytes, ReadError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The one message of a method whose answers are a stream.
+    pub(crate) async fn only(&mut self) -> Result<Bytes, ReadError> {
+        let violation = |text| ReadError::Status(Status::new(GrpcCode::Internal, text));
+        let message = match self.next().await {
+            Err(ReadError::End) => {
+                let text = "cardinality violation: received no request message from non-client-streaming RPC";
+                return Err(violation(text));
+            }
+            other => other?,
+        };
+        match self.next().await {
+            Err(ReadError::End) => Ok(message),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let text = "cardinality violation: received multiple request messages for non-client-streaming RPC";
+                Err(violation(text))
+            }
+        }
+    }
+
+    /// The next message.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
+        loop {
+            if let Some(message) = self.take().map_err(ReadError::Status)? {
+                return Poll::Ready(Ok(message));
+            }
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    if self.stream.flow_control().release_capacity(data.len()).is_err() {
+                        return Poll::Ready(Err(ReadError::Gone));
+                    }
+                    self.put(data);
+                }
+                Some(Err(_)) => return Poll::Ready(Err(ReadError::Gone)),
+                None if self.piece.len().max(self.buffered.len()) < PREFIX => return Poll::Ready(Err(ReadError::End)),
+                None => return Poll::Ready(Err(ReadError::Truncated)),
+            }
+        }
+    }
+
+    fn put(&mut self, data: Bytes) {
+        if self.buffered.is_empty() && self.piece.is_empty() {
+            self.piece = data;
+            return;
+        }
+        if !self.piece.is_empty() {
+            self.buffered.extend_from_slice(&std::mem::take(&mut self.piece));
+        }
+        self.buffered.extend_from_slice(&data);
+    }
+
+    /// A complete message out of what has come.
+    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+        let held: &[u8] = if self.piece.is_empty() { &self.buffered } else { &self.piece };
+        let Some((prefix, rest)) = held.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let [flag, length @ ..] = *prefix;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > self.max_message {
+            let text = format!("grpc: received message larger than max ({length} vs. {})", self.max_message);
+            return Err(Status::new(GrpcCode::ResourceExhausted, text));
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let compressed = self.is_compressed(flag)?;
+        let whole = PREFIX + length;
+        let mut message = if self.piece.is_empty() {
+            let taken = self.buffered.split_to(whole).freeze();
+            if self.buffered.is_empty() {
+                self.buffered = BytesMut::new();
+            }
+            taken
+        } else {
+            self.piece.split_to(whole)
+        };
+        if self.piece.is_empty() {
+            // An empty slice would still hold the receive buffer.
+            self.piece = Bytes::new();
+        }
+        let message = message.split_off(PREFIX);
+        if compressed { gzip::unpack(&message, self.max_message).map(Some) } else { Ok(Some(message)) }
+    }
+
+    fn is_compressed(&self, flag: u8) -> Result<bool, Status> {
+        match flag {
+            0 => Ok(false),
+            1 if self.gzip => Ok(true),
+            1 => Err(Status::new(GrpcCode::Internal, "grpc: compressed flag set with identity or empty encoding")),
+            other => Err(Status::new(GrpcCode::Internal, format!("grpc: received unexpected payload format {other}"))),
+        }
+    }
+}
+
+/// The refusal of a compression that this server does not have.
+pub(crate) fn no_decompressor(encoding: &str) -> Status {
+    let text = format!("grpc: Decompressor is not installed for grpc-encoding {}", super::quote(encoding.as_bytes()));
+    Status::new(GrpcCode::Unimplemented, text)
+}
+
+/// Reads a message; its byte fields are copies that keep nothing else alive.
+pub(crate) fn decode<M: Message + Default>(mut encoded: &[u8]) -> Result<M, prost::DecodeError> {
+    M::decode(&mut encoded)
+}
+
+/// Encodes an answer with its prefix.
+pub(crate) fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let length = message.encoded_len();
+    let prefix = prefix(length)?;
+    let mut framed = BytesMut::with_capacity(PREFIX + length);
+    framed.put_slice(&prefix);
+    message.encode_raw(&mut framed);
+    Ok(framed.freeze())
+}
+
+/// The largest message that is sent.
+const MAX_SEND: usize = i32::MAX as usize;
+
+pub(super) fn prefix(length: usize) -> Result<[u8; PREFIX], Status> {
+    match u32::try_from(length) {
+        Ok(short) if length <= MAX_SEND => {
+            let [a, b, c, d] = short.to_be_bytes();
+            Ok([0, a, b, c, d])
+        }
+        _ => {
+            let text = format!("grpc: trying to send message larger than max ({length} vs. {MAX_SEND})");
+            Err(Status::new(GrpcCode::ResourceExhausted, text))
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The KV service.
+
+use keelkv_proto::etcdserverpb as pb;
+use keelkv_proto::keelkv::command::Body;
+
+use super::server::{Api, misfit, size_of};
+use crate::apply::check;
+use crate::mvcc::{RangeStream, is_read_only, is_serializable};
+use crate::types::{Reply, Result};
+
+impl Api {
+    /// Reads keys.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse> {
+        check::range(&request)?;
+        let began = self.node.env().now();
+        let result = self.read(&request).await;
+        self.metrics.ranged(self.node.env().now().saturating_sub(began), result.is_ok());
+        result
+    }
+
+    async fn read(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse> {
+        if !request.serializable {
+            self.node.linearizable().await?;
+        }
+        let mut response = self.node.reader().range(request)?;
+        self.fill(&mut response.header);
+        Ok(response)
+    }
+
+    /// Begins to read keys in several messages, all at one revision. Headers that come along are this
+    /// member's after [`Api::fill_chunk`].
+    pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<RangeStream> {
+        check::range(&request)?;
+        check::range_stream(&request)?;
+        if !request.serializable {
+            self.node.linearizable().await?;
+        }
+        self.metrics.count_range();
+        Ok(self.node.reader().range_stream(request, self.node.config().limits.max_request_bytes))
+    }
+
+    /// Completes the header of a chunk that has one; its revision is the one that was read at.
+    pub fn fill_chunk(&self, chunk: &mut pb::RangeResponse) {
+        if let Some(header) = &mut chunk.header {
+            *header = self.node.header(header.revision);
+        }
+    }
+
+    /// Writes one key.
+    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse> {
+        check::put(&request)?;
+        let size = size_of(&request);
+        match self.propose("Put", Body::Put(request), size).await? {
+            Reply::Put(mut response) => {
+                self.fill(&mut response.header);
+                Ok(response)
+            }
+            _ => Err(misfit()),
+        }
+    }
+
+    /// Deletes keys.
+    pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse> {
+        check::delete_range(&request)?;
+        let size = size_of(&request);
+        match self.propose("DeleteRange", Body::DeleteRange(request), size).await? {
+            Reply::DeleteRange(mut response) => {
+                self.fill(&mut response.header);
+                Ok(response)
+            }
+            _ => Err(misfit()),
+        }
+    }
+
+    /// Compares, then does one list of operations or the other, all at once. One that only reads does not
+    /// go through the log.
+    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse> {
+        check::txn(&request, self.node.config().limits.max_txn_ops)?;
+        if is_read_only(&request) {
+            if !is_serializable(&request) {
+                self.node.linearizable().await?;
+            }
+            let mut response = self.node.reader().read_only_txn(&request)?;
+            self.fill(&mut response.header);
+            return Ok(response);
+        }
+        let size = size_of(&request);
+        match self.propose("Txn", Body::Txn(request), size).await? {
+            Reply::Txn(mut response) => {
+                self.fill(&mut response.header);
+                Ok(response)
+            }
+            _ => Err(misfit()),
+        }
+    }
+
+    /// Forgets what was replaced up to a revision.
+    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse> {
+        let size = size_of(&request);
+        match self.propose("Compaction", Body::Compaction(request), size).await? {
+            Reply::Compaction(mut response) => {
+                // etcd's header has the revision at the time of the answer.
+                response.header = Some(self.header(0));
+                Ok(response)
+            }
+            _ => Err(misfit()),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What is counted, under the names that etcd's dashboards and alerts look for.
+//!
+//! Counters are counted where things happen; gauges are read from the member when somebody looks.
+
+mod calls;
+mod make;
+mod state;
+
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, Histogram, HistogramVec, IntCounter, Registry, TextEncoder};
+
+use self::calls::CallCounters;
+use self::make::{Make, exponential};
+use self::state::StateGauges;
+use super::method::{Kind, Method};
+use crate::node::Node;
+use crate::types::{Applied, GrpcCode, Reply};
+
+/// The counters and gauges of one member. Nothing here is global: each member has its own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    calls: CallCounters,
+    state: StateGauges,
+    received_bytes: IntCounter,
+    sent_bytes: IntCounter,
+    puts: IntCounter,
+    deletes: IntCounter,
+    ranges: IntCounter,
+    txns: IntCounter,
+    proposals_failed: IntCounter,
+    request_seconds: HistogramVec,
+    range_seconds: HistogramVec,
+    hash_seconds: Histogram,
+    wal_fsync_seconds: Histogram,
+    commit_seconds: Histogram,
+    pub(super) health: HealthCounters,
+}
+
+/// Results of health checks.
+#[derive(Debug)]
+pub(super) struct HealthCounters {
+    pub(super) success: IntCounter,
+    pub(super) failures: IntCounter,
+    pub(super) results: prometheus::IntGaugeVec,
+    pub(super) checks: prometheus::IntCounterVec,
+}
+
+impl Metrics {
+    /// Counters at zero.
+    #[allow(clippy::new_without_default, reason = "a set of counters is made on purpose")]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let metrics = Self {
+            calls: CallCounters::new(&make),
+            state: StateGauges::new(&make),
+            received_bytes: make.counter(
+                "etcd_network_client_grpc_received_bytes_total",
+                "The total number of bytes received from grpc clients.",
+            ),
+            sent_bytes: make.counter(
+                "etcd_network_client_grpc_sent_bytes_total",
+                "The total number of bytes sent to grpc clients.",
+            ),
+            puts: make.counter("etcd_mvcc_put_total", "Total number of puts seen by this member."),
+            deletes: make.counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member."),
+            ranges: make.counter("etcd_mvcc_range_total", "Total number of ranges seen by this member."),
+            txns: make.counter("etcd_mvcc_txn_total", "Total number of txns seen by this member."),
+            proposals_failed: make
+                .counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen."),
+            request_seconds: make.histograms(
+                "etcd_server_request_duration_seconds",
+                "Response latency of requests that go through the log, in seconds.",
+                &["type", "success"],
+                exponential(0.001, 14),
+            ),
+            range_seconds: make.histograms(
+                "etcd_server_range_duration_seconds",
+                "The latency distributions of range requests in seconds.",
+                &["success"],
+                exponential(0.0001, 20),
+            ),
+            hash_seconds: make.histogram(
+                "etcd_mvcc_hash_rev_duration_seconds",
+                "The latency distribution of the hash of the history up to a revision.",
+                exponential(0.01, 15),
+            ),
+            wal_fsync_seconds: make.histogram(
+                "etcd_disk_wal_fsync_duration_seconds",
+                "The latency distributions of fsync called by WAL.",
+                exponential(0.001, 14),
+            ),
+            commit_seconds: make.histogram(
+                "etcd_disk_backend_commit_duration_seconds",
+                "The latency distributions of writes to the state engine.",
+                exponential(0.001, 14),
+            ),
+            health: HealthCounters {
+                success: make.counter("etcd_server_health_success", "The total number of successful health checks"),
+                failures: make.counter("etcd_server_health_failures", "The total number of failed health checks"),
+                results: make.gauges(
+                    "etcd_server_healthcheck",
+                    "The result of each kind of healthcheck.",
+                    &["type", "name"],
+                ),
+                checks: make.counters(
+                    "etcd_server_healthchecks_total",
+                    "The total number of each kind of healthcheck.",
+                    &["type", "name", "status"],
+                ),
+            },
+            registry: registry.clone(),
+        };
+        // The process is the same for all members in it.
+        make.register(ProcessCollector::for_self());
+        metrics
+    }
+
+    /// The time that the log took to make appended entries durable.
+    pub fn observe_wal_fsync(&self, took: Duration) {
+        self.wal_fsync_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The time that the state engine took to write what was applied.
+    pub fn observe_commit(&self, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Everything in Prometheus' text format, with the gauges as they are on `node` now.
+    pub fn render(&self, node: &Node) -> Vec<u8> {
+        self.state.refresh(node);
+        let mut text = Vec::with_capacity(64 * 1024);
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            // Only an inconsistent set of metrics cannot be shown; what could be is in the text.
+            tracing::warn!(%error, "cannot show all metrics");
+        }
+        text
+    }
+
+    pub(super) fn began(&self, method: Method) {
+        self.calls.of(method).started.inc();
+    }
+
+    pub(super) fn ended(&self, method: Method, code: GrpcCode) {
+        self.calls.of(method).handled[code as usize].inc();
+    }
+
+    pub(super) fn received_message(&self, method: Method) {
+        self.calls.of(method).received.inc();
+    }
+
+    pub(super) fn sent_message(&self, method: Method) {
+        self.calls.of(method).sent.inc();
+    }
+
+    /// Counts messages that stand one after the other, each with its prefix.
+    pub(super) fn sent_messages(&self, method: Method, mut framed: &[u8]) {
+        self.sent_bytes(framed.len());
+        let mut messages = 0;
+        while let Some((&[_, a, b, c, d], rest)) = framed.split_first_chunk::<5>() {
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            framed = rest.get(length..).unwrap_or_default();
+            messages += 1;
+        }
+        self.calls.of(method).sent.inc_by(messages);
+    }
+
+    pub(super) fn received_bytes(&self, bytes: usize) {
+        self.received_bytes.inc_by(bytes as u64);
+    }
+
+    pub(super) fn sent_bytes(&self, bytes: usize) {
+        self.sent_bytes.inc_by(bytes as u64);
+    }
+
+    pub(super) fn requested(&self, kind: Kind, client_version: &str) {
+        self.calls.requested(kind, client_version);
+    }
+
+    pub(super) fn count_range(&self) {
+        self.ranges.inc();
+    }
+
+    pub(super) fn ranged(&self, took: Duration, success: bool) {
+        self.ranges.inc();
+        let label = if success { "true" } else { "false" };
+        self.range_seconds.with_label_values(&[label]).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn hashed(&self, took: Duration) {
+        self.hash_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn proposed(&self, kind: &'static str, took: Duration, applied: &Applied) {
+        let label = if applied.is_ok() { "true" } else { "false" };
+        self.request_seconds.with_label_values(&[kind, label]).observe(took.as_secs_f64());
+        match applied {
+            Ok(Reply::Put(_)) => self.puts.inc(),
+            Ok(Reply::DeleteRange(_)) => self.deletes.inc(),
+            Ok(Reply::Txn(_)) => self.txns.inc(),
+            Ok(_) => {}
+            Err(error) if is_proposal_failure(error.code()) => self.proposals_failed.inc(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether the log, and not the state machine, refused.
+const fn is_proposal_failure(code: crate::types::Code) -> bool {
+    use crate::types::Code;
+    matches!(
+        code,
+        Code::Timeout
+            | Code::TimeoutDueToLeaderFail
+            | Code::TimeoutDueToConnectionLost
+            | Code::NoLeader
+            | Code::LeaderChanged
+            | Code::Stopped
+    )
+}

@@ -1,0 +1,190 @@
+//! From encoded requests to the handlers and back.
+
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use keelkv_proto::etcdserverpb as pb;
+use prost::Message;
+
+use super::grpc::{Call, End, Engine, Inbound, Outbound, Status, decode, encode};
+use super::method::{Kind, Method};
+use super::pages;
+use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
+use crate::types::{Code, GrpcCode};
+
+/// Decodes, admits, handles and encodes a call of one message.
+macro_rules! handle {
+    ($api:expr, $call:expr, $message:expr, |$request:ident| $answer:expr) => {{
+        let $request = $api.decode_only(&$message)?;
+        // The receive buffer is not needed while the request waits.
+        drop($message);
+        $api.admit($call)?;
+        let answer = $answer?;
+        encode(&answer)
+    }};
+}
+
+impl Engine for Api {
+    fn max_message(&self) -> usize {
+        self.node.config().limits.max_request_bytes + MESSAGE_OVERHEAD
+    }
+
+    async fn unary(&self, call: &Call, message: Bytes) -> Result<Bytes, Status> {
+        self.metrics.received_bytes(message.len());
+        let (began, size) = (self.node.env().now(), message.len());
+        let answer = match call.method {
+            Method::Range => handle!(self, call, message, |request| self.range(request).await),
+            Method::Put => handle!(self, call, message, |request| self.put(request).await),
+            Method::DeleteRange => handle!(self, call, message, |request| self.delete_range(request).await),
+            Method::Txn => handle!(self, call, message, |request| self.txn(request).await),
+            // In a box, so that the frequent calls above need not carry its size.
+            _ => Box::pin(self.seldom(call, message)).await,
+        };
+        let took = self.node.env().now().saturating_sub(began);
+        if took > self.options.slow_call {
+            log_slow(call, took, size, &answer);
+        }
+        let answer = answer?;
+        self.metrics.sent_message(call.method);
+        self.metrics.sent_bytes(answer.len());
+        Ok(answer)
+    }
+
+    async fn stream(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
+        self.admit(call)?;
+        let mut leaderless = self.leaderless.clone();
+        let without_leader = async {
+            if !call.requires_leader() || leaderless.wait_for(|lost| *lost).await.is_err() {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            end = Box::pin(self.streaming(call, inbound, outbound)) => end,
+            () = without_leader => Err(Status::from(Code::NoLeader).into()),
+        }
+    }
+
+    fn serves_http(&self, path: &str) -> bool {
+        pages::serves(path)
+    }
+
+    async fn http(&self, request: Request<()>) -> http::Response<Bytes> {
+        pages::answer(self, &request).await
+    }
+
+    fn began(&self, method: Method) {
+        self.metrics.began(method);
+    }
+
+    fn ended(&self, method: Method, code: GrpcCode) {
+        self.metrics.ended(method, code);
+    }
+}
+
+impl Api {
+    async fn seldom(&self, call: &Call, message: Bytes) -> Result<Bytes, Status> {
+        match call.method {
+            Method::Compact => handle!(self, call, message, |request| self.compact(request).await),
+            Method::LeaseGrant => handle!(self, call, message, |request| self.lease_grant(request).await),
+            Method::LeaseRevoke => handle!(self, call, message, |request| self.lease_revoke(request).await),
+            Method::LeaseTimeToLive => handle!(self, call, message, |request| self.lease_time_to_live(request).await),
+            Method::LeaseLeases => handle!(self, call, message, |request| self.lease_leases(request)),
+            Method::MemberList => handle!(self, call, message, |request| self.member_list(request).await),
+            Method::Alarm => handle!(self, call, message, |request| self.alarm(request).await),
+            Method::Status => handle!(self, call, message, |request| self.status(request)),
+            Method::Defragment => handle!(self, call, message, |request| self.defragment(request)),
+            Method::Hash => handle!(self, call, message, |request| self.hash(request)),
+            Method::HashKv => handle!(self, call, message, |request| self.hash_kv(request).await),
+            Method::MoveLeader => handle!(self, call, message, |request| self.move_leader(request)),
+            Method::Downgrade => handle!(self, call, message, |request| self.downgrade(request).await),
+            Method::AuthStatus => handle!(self, call, message, |request| self.auth_status(request).await),
+            Method::AuthDisable => handle!(self, call, message, |request| self.auth_disable(request).await),
+            Method::Authenticate => handle!(self, call, message, |request| self.authenticate(request).await),
+            Method::HealthCheck => handle!(self, call, message, |request| self.health_check(&request)),
+            Method::HealthList => handle!(self, call, message, |request| Ok::<_, Status>(self.health_list(&request))),
+            other => {
+                self.admit(call)?;
+                Err(not_implemented(other).into())
+            }
+        }
+    }
+
+    async fn streaming(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
+        match call.method {
+            Method::Watch => self.serve_watch(call, inbound, outbound).await,
+            Method::LeaseKeepAlive => self.serve_keep_alive(call, inbound, outbound).await,
+            Method::RangeStream => self.serve_range_stream(call, inbound, outbound).await,
+            Method::HealthWatch => self.serve_health_watch(call, inbound, outbound).await,
+            other => Err(not_implemented(other).into()),
+        }
+    }
+
+    async fn serve_range_stream(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
+        let message = inbound.only().await?;
+        let request: pb::RangeRequest = self.decode_next(call, &message)?;
+        drop(message);
+        let mut chunks = self.range_stream(request).await?;
+        while let Some(mut chunk) = chunks.next_chunk()? {
+            self.fill_chunk(&mut chunk);
+            let framed = encode(&pb::RangeStreamResponse { range_response: Some(chunk) })?;
+            self.metrics.sent_message(call.method);
+            self.metrics.sent_bytes(framed.len());
+            outbound.send(framed).await?;
+            // Others on this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// What holds for every call, before its handler.
+    fn admit(&self, call: &Call) -> Result<(), Status> {
+        let version = call.client_version().map_err(|_| Code::InvalidClientAPIVersion)?;
+        self.metrics.requested(call.method.kind(), version);
+        if call.requires_leader() && self.node.leader().is_none() {
+            return Err(Code::NoLeader.into());
+        }
+        Ok(())
+    }
+
+    fn decode_only<M: Message + Default>(&self, message: &Bytes) -> Result<M, Status> {
+        decode(message).map_err(|error| unreadable("grpc: error unmarshalling request", &error))
+    }
+
+    /// Decodes a message of a stream.
+    pub(super) fn decode_next<M: Message + Default>(&self, call: &Call, message: &Bytes) -> Result<M, Status> {
+        debug_assert_ne!(call.method.kind(), Kind::Unary, "calls of one message count theirs elsewhere");
+        self.metrics.received_bytes(message.len());
+        self.metrics.received_message(call.method);
+        decode(message).map_err(|error| unreadable("grpc: failed to unmarshal the received message", &error))
+    }
+}
+
+/// Tells of a call that took long: who asked for what, and how much went to and fro. Never what was in it.
+fn log_slow(call: &Call, took: Duration, size: usize, answer: &Result<Bytes, Status>) {
+    let (code, answered) = match answer {
+        Ok(answer) => (GrpcCode::Ok, answer.len()),
+        Err(status) => (status.code(), 0),
+    };
+    let (service, method, remote) = (call.method.service(), call.method.name(), call.remote);
+    tracing::warn!(%remote, service, method, ?code, ?took, request_bytes = size, response_bytes = answered, "request stats");
+}
+
+/// The refusal of a message that cannot be decoded, with the two texts of Go's protobuf library.
+fn unreadable(what: &str, error: &prost::DecodeError) -> Status {
+    // The library tells its kinds of errors apart by text only.
+    let reason = if error.to_string().contains("UTF-8") {
+        "string field contains invalid UTF-8"
+    } else {
+        "proto: cannot parse invalid wire-format data"
+    };
+    Status::new(GrpcCode::Internal, format!("{what}: {reason}"))
+}
+
+impl From<Code> for Status {
+    fn from(code: Code) -> Self {
+        Self::new(code.grpc(), code.text())
+    }
+}

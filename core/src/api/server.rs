@@ -1,0 +1,146 @@
+//! The services of one member.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelkv_proto::etcdserverpb::ResponseHeader;
+use keelkv_proto::keelkv::command;
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::sync::watch;
+
+use super::method::Method;
+use super::metrics::Metrics;
+use super::net::{Fronts, Listener, ListenerOptions};
+use crate::node::Node;
+use crate::types::{Applied, Code, Error};
+use crate::watch::Relay;
+
+/// Everything that a member does for clients. Its methods are the RPCs of etcd's API, on decoded messages.
+#[derive(Debug)]
+pub struct Api {
+    pub(super) node: Arc<Node>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) options: ApiOptions,
+    /// True while there has been no leader for so long that streams which need one are ended.
+    pub(super) leaderless: watch::Receiver<bool>,
+    /// What wakes the watchers of each front thread.
+    pub(super) relays: Mutex<Vec<(tokio::runtime::Id, Relay)>>,
+}
+
+/// What is not the member's affair but that of its services.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiOptions {
+    /// Calls of one message that take longer than this are logged.
+    pub slow_call: Duration,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self { slow_call: Duration::from_millis(300) }
+    }
+}
+
+/// Checks in a row that must find no leader before streams that need one are ended.
+const LEADERLESS_CHECKS: u32 = 3;
+/// gRPC messages may be this much longer than requests.
+pub(super) const MESSAGE_OVERHEAD: usize = 512 * 1024;
+
+impl Api {
+    /// The services of `node`, counted in `metrics`.
+    pub fn new(node: Arc<Node>, metrics: Arc<Metrics>, options: ApiOptions) -> Arc<Self> {
+        let (tell, leaderless) = watch::channel(false);
+        let watcher = watch_leader(Arc::clone(&node), tell);
+        node.env().spawn("leader watch", Box::pin(watcher));
+        Arc::new(Self { node, metrics, options, leaderless, relays: Mutex::default() })
+    }
+
+    /// Serves clients that connect to `socket`, on the threads of `fronts`, until the listener is stopped.
+    pub fn listen(
+        self: &Arc<Self>,
+        socket: TcpListener,
+        fronts: &Arc<Fronts>,
+        options: ListenerOptions,
+    ) -> io::Result<Listener> {
+        Listener::start(socket, Arc::clone(fronts), Arc::clone(self), options)
+    }
+
+    /// The member behind it.
+    pub const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// What is counted.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Makes the header of an applied command that of this member. Where the command gave no revision,
+    /// it is the store's current one.
+    pub(super) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(self.header(revision));
+    }
+
+    /// A header of this member at `revision`, or at the current one for 0.
+    pub(super) fn header(&self, revision: i64) -> ResponseHeader {
+        self.node.header(if revision == 0 { self.node.reader().current_revision() } else { revision })
+    }
+
+    /// A header without a revision, as the cluster and auth services send it.
+    pub(super) fn bare_header(&self) -> ResponseHeader {
+        self.node.header(0)
+    }
+
+    /// Puts a command through the log. It is held against the size limit as etcd would have encoded it.
+    pub(super) async fn propose(&self, kind: &'static str, body: command::Body, size: usize) -> Applied {
+        if self.encoded_size(size) > self.node.config().limits.max_request_bytes {
+            return Err(Code::RequestTooLarge.into());
+        }
+        let began = self.node.env().now();
+        let applied = self.node.propose(body).await;
+        let took = self.node.env().now().saturating_sub(began);
+        self.metrics.proposed(kind, took, &applied);
+        applied
+    }
+
+    /// The bytes that a request of `size` bytes has as etcd's InternalRaftRequest: tag and length before
+    /// it, and a header with the request's id, whose upper bits are those of the member's id.
+    fn encoded_size(&self, size: usize) -> usize {
+        let id = self.node.identity().member_id << 48 | 1 << 47;
+        let header = 1 + prost::encoding::encoded_len_varint(id);
+        1 + prost::length_delimiter_len(size) + size + 2 + prost::length_delimiter_len(header) + header
+    }
+}
+
+/// The answer to a command was not of the command's kind: a fault of ours.
+pub(super) fn misfit() -> Error {
+    Error::new(Code::Internal, "the answer does not belong to the request")
+}
+
+/// The encoded size of a request.
+pub(super) fn size_of(request: &impl Message) -> usize {
+    request.encoded_len()
+}
+
+/// The error of a method that this release does not have yet.
+pub(super) fn not_implemented(method: Method) -> Error {
+    let text = format!("keelkv: {}.{} is not implemented in this release", method.service(), method.name());
+    Error::new(Code::Unimplemented, text)
+}
+
+/// Keeps `tell` true while there is no leader for longer than clients should wait.
+async fn watch_leader(node: Arc<Node>, tell: watch::Sender<bool>) {
+    let mut misses = 0;
+    loop {
+        tokio::select! {
+            () = node.stopped() => return,
+            () = tell.closed() => return,
+            () = node.env().sleep(node.config().election_timeout) => {}
+        }
+        misses = if node.leader().is_some() { 0 } else { misses + 1 };
+        tell.send_replace(misses >= LEADERLESS_CHECKS);
+    }
+}
