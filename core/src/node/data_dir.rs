@@ -14,16 +14,12 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Why a member could not start: one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(String);
-
-impl StartError {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
+use super::StartError;
+use super::start::Opened;
+use crate::env::Env;
+use crate::storage::log::disk::Disk;
+use crate::storage::log::{FileDisk, UnsyncedDisk};
+use crate::storage::rocks::{RocksEngine, RocksOptions};
 
 /// The directories of a member, locked against a second one.
 #[derive(Debug)]
@@ -81,8 +77,9 @@ impl DataDir {
         let disk: Arc<dyn Disk> = FileDisk::open(&self.wal)
             .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", self.wal.display())))?;
         let disk = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
-        let opened = Opened::with_defaults(disk, Arc::new(engine));
-        Ok(Opened { data_dir: Some(self), ..opened })
+        let mut opened = Opened::with_defaults(disk, Arc::new(engine));
+        opened.data_dir = Some(self);
+        Ok(opened)
     }
 }
 
