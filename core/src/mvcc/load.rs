@@ -52,15 +52,13 @@ impl Store {
                 break;
             }
         }
-        // Equal keys stay in the order of their revisions.
-        changes.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut changes = changes.into_iter().peekable();
+        let mut order = order(&changes).into_iter().map(|place| &changes[place as usize]).peekable();
         let keys = std::iter::from_fn(|| {
             loop {
-                let first = changes.next()?;
+                let first = order.next()?;
                 let mut versions = Versions::new(first.at, first.known);
                 let mut newest = first.known;
-                while let Some(next) = changes.next_if(|next| next.key == first.key) {
+                while let Some(next) = order.next_if(|next| next.key == first.key) {
                     versions.push(next.at, next.known);
                     newest = next.known;
                 }
@@ -72,7 +70,7 @@ impl Store {
                 {
                     leased(&first.key, known.lease);
                 }
-                return Some((first.key, versions));
+                return Some((&first.key, versions));
             }
         });
         let tree = Tree::build(keys, current);
@@ -81,5 +79,50 @@ impl Store {
         self.set_submitted(applied.index);
         self.publish(current, compacted);
         Ok(())
+    }
+}
+
+/// The places of changes, by key, and of one key by revision. Comparing keys means to fetch them from
+/// all over the memory, so as much of each as tells most of them apart is compared first.
+fn order(changes: &[Change]) -> Vec<u32> {
+    let Some((first, others)) = changes.split_first() else { return Vec::new() };
+    let shared = others.iter().fold(first.key.len(), |shared, change| {
+        let same = first.key[..shared].iter().zip(&change.key).take_while(|(a, b)| a == b);
+        same.count()
+    });
+    let start = |key: &[u8]| {
+        let mut start = [0; 16];
+        let length = (key.len() - shared).min(16);
+        start[..length].copy_from_slice(&key[shared..shared + length]);
+        u128::from_be_bytes(start)
+    };
+    let mut order: Vec<(u128, u32)> = (0..).zip(changes).map(|(place, change)| (start(&change.key), place)).collect();
+    order.sort_unstable_by(|a, b| {
+        let key = |place: u32| &changes[place as usize].key;
+        a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
+    });
+    order.into_iter().map(|(_, place)| place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_keys_and_then_of_revisions() {
+        let long = "the same for more than sixteen bytes";
+        let keys = ["", "a", "a\0", "a", "b", "a\0\0", &format!("{long}2"), long, &format!("{long}1"), long];
+        for shared in ["", "/registry/"] {
+            let change = |(main, key): (i64, &&str)| Change {
+                key: format!("{shared}{key}").into(),
+                at: Revision::new(main, 0),
+                known: None,
+            };
+            let changes: Vec<Change> = (0..).zip(&keys).map(change).collect();
+            let mut expected: Vec<u32> = (0..10).collect();
+            expected.sort_by_key(|place| &changes[*place as usize].key);
+            assert_eq!(order(&changes), expected);
+        }
+        assert!(order(&[]).is_empty());
     }
 }

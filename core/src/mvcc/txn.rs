@@ -62,7 +62,7 @@ fn holds(view: View<'_>, compare: &Compare) -> Result<bool, ReadError> {
             check(&found)?;
         }
     } else {
-        view.scan(&range, |found| {
+        view.scan(&range, usize::MAX, |found| {
             for found in found {
                 if !check(found)? {
                     return Ok(false);

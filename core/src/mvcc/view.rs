@@ -88,20 +88,22 @@ impl View<'_> {
             return Ok(self.get(key)?.into_iter().collect());
         }
         let mut found = Vec::new();
-        self.scan(range, |part| {
-            found.extend(part.drain(..).take(limit - found.len()));
-            Ok(found.len() < limit)
+        self.scan(range, limit, |part| {
+            found.append(part);
+            Ok(true)
         })?;
         Ok(found)
     }
 
-    /// Hands over the keys of a range in order, some at a time, until `each` answers false.
+    /// Hands over the keys of a range in order, at most `limit` and some at a time, until `each`
+    /// answers false.
     pub(crate) fn scan(
         &self,
         range: &KeyRange,
+        mut limit: usize,
         mut each: impl FnMut(&mut Vec<Found>) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
-        if range.is_empty() {
+        if range.is_empty() || limit == 0 {
             return Ok(());
         }
         let mut from: Option<Box<[u8]>> = None;
@@ -110,7 +112,8 @@ impl View<'_> {
         loop {
             let mut collect = |key: &[u8], state: KeyState| {
                 states.push((Bytes::copy_from_slice(key), state));
-                true
+                limit -= 1;
+                limit > 0
             };
             let scanned = self.store.index.read().scan(range, from.as_deref(), self.revision, STEPS, &mut collect);
             for (key, state) in states.drain(..) {
@@ -122,6 +125,7 @@ impl View<'_> {
             found.clear();
             match scanned {
                 Scanned::Finished => return Ok(()),
+                Scanned::Paused(_) if limit == 0 => return Ok(()),
                 Scanned::Paused(next) => from = Some(next),
             }
         }

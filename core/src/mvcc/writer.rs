@@ -132,6 +132,10 @@ impl Writer {
 
     fn record(&mut self, changes: &mut Changes, at: Revision, event: Event) {
         history::write(&mut self.batch, &mut self.room, at, &event);
+        if changes.events.is_empty() {
+            // Most revisions have one event, and all of them are kept for a while.
+            changes.events.reserve_exact(1);
+        }
         changes.events.push(event);
     }
 
