@@ -37,3 +37,5 @@ pub mod logging;
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod server;

@@ -1,0 +1,178 @@
+//! The server: what belongs to a process around [`Server`]. Arguments, log, signals, exit status.
+
+use std::process::ExitCode;
+
+use keelkv_core::config::{self, ConfigError, LogOptions, Note, NoteLevel, Request, ServerConfig};
+use keelkv_core::logging::{self, FATAL, Sink};
+use keelkv_core::server::{Server, notify_ready};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why a server that ran has ended.
+enum Ended {
+    /// This signal asked for it.
+    Signal(i32),
+    /// It could not go on, and has said why.
+    Failed,
+}
+
+#[allow(clippy::print_stdout, reason = "answers to --help and --version")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    match config::load(&arguments[1..], &environment, |path| std::fs::read_to_string(path)) {
+        Ok(Request::Help) => {
+            eprintln!("{}", config::usage());
+            print!("{}", config::flag_list());
+            ExitCode::SUCCESS
+        }
+        Ok(Request::Version) => {
+            print!("{}", config::version_text());
+            ExitCode::SUCCESS
+        }
+        Ok(Request::Serve(config, notes)) => run(*config, &notes, &arguments),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Says why the configuration is refused, with etcd's exit status.
+fn refuse(error: &ConfigError) -> ExitCode {
+    if let ConfigError::Usage(_) = error {
+        eprintln!("{error}\n{}", config::usage());
+    } else if let Some(log) = start_log(&LogOptions::default()) {
+        match error {
+            ConfigError::Shadowed { variable } => {
+                tracing::error!(target: FATAL, environment_variable = variable, "{error}");
+            }
+            _ => tracing::warn!(%error, "failed to verify flags"),
+        }
+        log.flush();
+    }
+    ExitCode::from(error.exit_status())
+}
+
+fn start_log(options: &LogOptions) -> Option<Sink> {
+    match logging::start(options) {
+        Ok((subscriber, sink)) => {
+            // Nobody else in this process installs one.
+            let _ = tracing::subscriber::set_global_default(subscriber);
+            Some(sink)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            None
+        }
+    }
+}
+
+fn run(config: ServerConfig, notes: &[Note], arguments: &[String]) -> ExitCode {
+    let Some(log) = start_log(&config.log) else { return ExitCode::FAILURE };
+    tracing::info!(args = ?arguments, "Running: ");
+    notes.iter().for_each(note);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(target: FATAL, %error, "cannot start: the system gives no event queue");
+            log.flush();
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(serve(&config));
+    log.flush();
+    match ended {
+        // The kernel does not end process 1 by a signal.
+        Ended::Signal(_) if std::process::id() == 1 => ExitCode::SUCCESS,
+        Ended::Signal(number) => {
+            // Returns only if the signal could not be raised; then an exit must do.
+            let _ = signal_hook::low_level::emulate_default_handler(number);
+            ExitCode::SUCCESS
+        }
+        Ended::Failed => ExitCode::FAILURE,
+    }
+}
+
+/// Starts, serves until something ends it, stops in order.
+async fn serve(config: &ServerConfig) -> Ended {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(target: FATAL, %error, "cannot start: the system lets no signals be handled");
+            return Ended::Failed;
+        }
+    };
+    let server = tokio::select! {
+        started = Server::start(config) => match started {
+            Ok(server) => server,
+            Err(error) => {
+                tracing::error!(target: FATAL, %error, "cannot start");
+                return Ended::Failed;
+            }
+        },
+        // Nothing was promised to anybody yet.
+        number = signals.next() => return Ended::Signal(number),
+    };
+    tracing::info!("ready to serve client requests");
+    for address in server.client_addresses() {
+        tracing::info!(%address, traffic = "grpc+http", "serving client traffic insecurely; this is strongly discouraged!");
+    }
+    match notify_ready(std::env::var("NOTIFY_SOCKET").ok().as_deref()) {
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
+    }
+    let ended = tokio::select! {
+        number = signals.next() => Ended::Signal(number),
+        reason = server.failed() => {
+            tracing::error!(target: FATAL, reason, "the member cannot go on");
+            Ended::Failed
+        }
+    };
+    // Signals that come now are taken and change nothing: the server is stopping already.
+    server.stop().await;
+    ended
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> i32 {
+        let (number, name) = tokio::select! {
+            _ = self.terminate.recv() => (SIGTERM, "terminated"),
+            _ = self.interrupt.recv() => (SIGINT, "interrupt"),
+        };
+        tracing::info!(signal = name, "received signal; shutting down");
+        number
+    }
+}
+
+/// The fields that notes are about: tracing wants their names fixed.
+macro_rules! log_note {
+    ($level:ident, $note:expr, [$($field:ident)*]) => {
+        match &$note.subject {
+            $(Some((what, name)) if what.replace('-', "_") == stringify!($field) => {
+                tracing::$level!($field = name, "{}", $note.message);
+            })*
+            Some((what, name)) => tracing::$level!("{} ({what}: {name})", $note.message),
+            None => tracing::$level!("{}", $note.message),
+        }
+    };
+}
+
+fn note(note: &Note) {
+    match note.level {
+        NoteLevel::Info => log_note!(info, note, [variable_name path]),
+        NoteLevel::Warn => log_note!(warn, note, [environment_variable flag_name feature_gate data_dir key name]),
+    }
+}

@@ -1,0 +1,18 @@
+//! A whole server: a member, its listeners, and what it does by the clock.
+//!
+//! ```text
+//! ServerConfig -> Server::start: data directory -> Node -> sockets -> listeners -> ready
+//!                 Server::stop:  listeners (calls under way finish) -> Node -> threads
+//! ```
+//!
+//! The binary adds what belongs to a process: log, signals, exit status. A program may run several.
+
+mod compaction;
+mod compaction_clock;
+mod data_dir;
+mod notify;
+mod running;
+mod sockets;
+
+pub use self::notify::notify_ready;
+pub use self::running::{Server, StartError};
