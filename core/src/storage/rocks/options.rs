@@ -8,6 +8,9 @@ use super::watchman::Watchman;
 use crate::storage::engine::Table;
 use crate::storage::reserve::disk_bytes;
 
+/// What a block in the cache is expected to take.
+const BLOCK_BYTES: usize = 4500;
+
 /// How a [`super::RocksEngine`] uses the machine. The defaults keep it small: about 100 MiB at most.
 #[derive(Clone, Debug)]
 pub struct RocksOptions {
@@ -69,7 +72,7 @@ impl RocksOptions {
     }
 
     pub(super) fn tables(&self) -> Vec<ColumnFamilyDescriptor> {
-        let cache = Cache::new_lru_cache(self.block_cache_bytes);
+        let cache = Cache::new_hyper_clock_cache(self.block_cache_bytes, BLOCK_BYTES);
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&cache);
         // What is not in the cache's budget is not bounded.
