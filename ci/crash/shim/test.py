@@ -118,11 +118,14 @@ class Lost(unittest.TestCase):
         """
         self.run_program(program)
         self.assertEqual(self.files(), {"gone": b"1", "old": b"2", "over": b"3"})
-        self.run_program(program + """
+        self.run_program(
+            program
+            + """
             sync_dir("folder")
             sync_dir()
             os.unlink("over")
-        """)
+        """
+        )
         self.assertEqual(self.files(), {"new": b"n", "folder/inside": b"i", "over": b"2", "linked": b"n"})
 
     def test_a_name_without_contents(self):
@@ -158,7 +161,8 @@ class Lost(unittest.TestCase):
 
     def test_a_sync_covers_only_what_came_before_it(self):
         self.put("a", b"....")
-        self.run_program("""
+        self.run_program(
+            """
             fd = os.open("a", os.O_RDWR)
             os.pwrite(fd, b"1", 0)
             thread = threading.Thread(target=os.fsync, args=(fd,))
@@ -166,7 +170,9 @@ class Lost(unittest.TestCase):
             time.sleep(0.2)
             os.pwrite(fd, b"2", 1)
             thread.join()
-        """, LOSTSYNC_DELAY_MS="600")
+        """,
+            LOSTSYNC_DELAY_MS="600",
+        )
         self.assertEqual(self.files(), {"a": b"1..."})
 
     def test_a_seed_loses_some_sectors(self):
@@ -191,21 +197,28 @@ class Lost(unittest.TestCase):
 
     def test_errors_on_demand(self):
         self.put("a", b"1")
-        said = self.run_program("""
+        said = self.run_program(
+            """
             for _ in range(3):
                 say(code(put, "a", b"2"))
-        """, LOSTSYNC_EIO_SYNC="2")
+        """,
+            LOSTSYNC_EIO_SYNC="2",
+        )
         self.assertEqual(said, ["0", str(errno.EIO), "0"])
-        said = self.run_program("""
+        said = self.run_program(
+            """
             for _ in range(3):
                 say(code(put, "a", b"2"))
-        """, LOSTSYNC_EIO_WRITE="3")
+        """,
+            LOSTSYNC_EIO_WRITE="3",
+        )
         self.assertEqual(said, ["0", "0", str(errno.EIO)])
 
     def test_a_full_disk(self):
         self.put("a", b"1234")
         full = os.path.join(self.base.name, "full")
-        said = self.run_program(f"""
+        said = self.run_program(
+            f"""
             open({full!r}, "w").close()
             say(code(put, "a", b"5"))
             say(code(put, "a", b"more", True, os.O_RDWR, 2))
@@ -214,7 +227,9 @@ class Lost(unittest.TestCase):
             os.unlink({full!r})
             say(code(put, "new", b"fits"))
             sync_dir()
-        """, LOSTSYNC_FULL=full)
+        """,
+            LOSTSYNC_FULL=full,
+        )
         no = str(errno.ENOSPC)
         self.assertEqual(said, ["0", no, no, no, "0"])
         self.assertEqual(self.files(), {"a": b"5234", "new": b"fits"})
