@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use keelkv_proto::etcdserverpb as pb;
-use prost::Message;
+use prost::{Message, Name};
 
 use super::grpc::{Call, End, Engine, Inbound, Outbound, Status, decode, encode};
 use super::method::{Kind, Method};
@@ -149,12 +149,12 @@ impl Api {
         Ok(())
     }
 
-    fn decode_only<M: Message + Default>(&self, message: &Bytes) -> Result<M, Status> {
+    fn decode_only<M: Message + Name + Default>(&self, message: &Bytes) -> Result<M, Status> {
         decode(message).map_err(|error| unreadable("grpc: error unmarshalling request", &error))
     }
 
     /// Decodes a message of a stream.
-    pub(super) fn decode_next<M: Message + Default>(&self, call: &Call, message: &Bytes) -> Result<M, Status> {
+    pub(super) fn decode_next<M: Message + Name + Default>(&self, call: &Call, message: &Bytes) -> Result<M, Status> {
         debug_assert_ne!(call.method.kind(), Kind::Unary, "calls of one message count theirs elsewhere");
         self.metrics.received_bytes(message.len());
         self.metrics.received_message(call.method);

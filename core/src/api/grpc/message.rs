@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
-use prost::Message;
+use keelkv_proto::lenient;
+use prost::{Message, Name};
 
 use super::{Status, gzip};
 use crate::types::GrpcCode;
@@ -150,9 +151,9 @@ pub(crate) fn no_decompressor(encoding: &str) -> Status {
     Status::new(GrpcCode::Unimplemented, text)
 }
 
-/// Reads a message; its byte fields are copies that keep nothing else alive.
-pub(crate) fn decode<M: Message + Default>(mut encoded: &[u8]) -> Result<M, prost::DecodeError> {
-    M::decode(&mut encoded)
+/// Reads a message as etcd does; its byte fields are copies that keep nothing else alive.
+pub(crate) fn decode<M: Message + Name + Default>(encoded: &[u8]) -> Result<M, prost::DecodeError> {
+    lenient::decode(encoded)
 }
 
 /// Encodes an answer with its prefix.
