@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keelkv_core::env::TokioEnv;
-use keelkv_core::node::{Node, NodeConfig, StorageConfig};
+use keelkv_core::node::{Limits, Node, NodeConfig, StorageConfig};
 use keelkv_core::types::{Code, Reply};
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::command::Body;
@@ -108,5 +108,50 @@ async fn many_writers_share_entries() {
     revisions.sort_unstable();
     assert_eq!(revisions, (2..202).collect::<Vec<_>>());
     assert!(node.status().applied_index < 100, "200 puts took {} entries", node.status().applied_index);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_member_takes_nothing_more_until_there_is_room_and_the_alarm_is_cleared() {
+    let limits = Limits { quota_bytes: 1 << 20, ..Limits::default() };
+    let node = start(NodeConfig { limits, ..NodeConfig::default() }).await;
+    let value = Bytes::from(vec![b'v'; 64 << 10]);
+    let write = || Body::Put(pb::PutRequest { key: "k".into(), value: value.clone(), ..Default::default() });
+    let mut written = 0;
+    let refused = loop {
+        match node.propose(write()).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 16, "the quota holds fifteen of these");
+    };
+    assert_eq!(refused, Code::NoSpace.into());
+    assert!(written > 7, "{written} of these fit into the quota");
+    let member_id = node.identity().member_id;
+    let alarm = pb::AlarmType::Nospace as i32;
+    assert_eq!(node.state().alarms(0), [pb::AlarmMember { member_id, alarm }]);
+    // What is small enough to fit is refused as well, as long as the alarm is there.
+    let small = || Body::Put(pb::PutRequest { key: "s".into(), ..Default::default() });
+    let grant = Body::LeaseGrant(pb::LeaseGrantRequest { ttl: 60, id: 1 });
+    assert_eq!(node.propose(small()).await, Err(Code::NoSpace.into()));
+    assert_eq!(node.propose(grant).await, Err(Code::NoSpace.into()));
+    // What makes room is not.
+    node.propose(Body::DeleteRange(pb::DeleteRangeRequest { key: "k".into(), ..Default::default() }))
+        .await
+        .expect("deletes");
+    let revision = node.reader().current_revision();
+    node.propose(Body::Compaction(pb::CompactionRequest { revision, physical: true })).await.expect("compacts");
+    let clear = pb::AlarmRequest { action: pb::alarm_request::AlarmAction::Deactivate as i32, member_id, alarm };
+    // The walk that removes the rows runs in the background.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        node.propose(Body::Alarm(clear)).await.expect("clears the alarm");
+        match node.propose(small()).await {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error, Code::NoSpace.into()),
+        }
+        assert!(Instant::now() < deadline, "no room after a compaction of everything");
+        tokio::task::yield_now().await;
+    }
     node.stop().await;
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use keelkv_proto::etcdserverpb::ResponseHeader;
-use keelkv_proto::etcdserverpb::request_op::Request;
+use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
+use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
 use keelkv_proto::keelkv::{Command, command};
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
+use super::quota::{self, Quota};
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
@@ -49,6 +50,9 @@ pub struct Node {
     pub(super) backing: Backing,
     /// Whether the log has room for more than what is reserved.
     pub(super) log_room: watch::Receiver<bool>,
+    pub(super) quota: Quota,
+    /// Held while the alarm of space is on its way, so that it is raised once.
+    pub(super) space_alarm: tokio::sync::Mutex<()>,
     pub(super) leadership: Leadership,
     pub(super) failure: Mutex<Option<String>>,
     pub(super) stopped: CancellationToken,
@@ -142,12 +146,42 @@ impl Node {
         if self.backing.is_full() {
             return Err(Code::RequestTooManyRequests.into());
         }
-        if grows(&body) && !(self.backing.room() == Room::Ample && *self.log_room.borrow()) {
+        let cost = quota::cost(&body);
+        // The reserve is kept for what makes room.
+        if cost > 0 && !(self.backing.room() == Room::Ample && *self.log_room.borrow()) {
             return Err(Code::NoSpace.into());
         }
+        if !self.quota.admits(cost, self.env.now(), || self.held()) {
+            Box::pin(self.raise_space_alarm()).await?;
+            return Err(Code::NoSpace.into());
+        }
+        self.submit(body).await
+    }
+
+    async fn submit(&self, body: command::Body) -> Applied {
         let command =
             Command { format: COMMAND_FORMAT, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
         self.proposer.propose(command).await
+    }
+
+    /// Bytes that the state takes, with those on the way to its engine.
+    fn held(&self) -> Option<u64> {
+        let (engine, _) = self.backing.size().ok()?;
+        Some(engine.saturating_add(self.backing.backlog() as u64))
+    }
+
+    /// Tells the cluster that this member has no space left. What takes space is refused everywhere
+    /// until somebody clears the alarm.
+    async fn raise_space_alarm(&self) -> Result<()> {
+        let _one = self.space_alarm.lock().await;
+        let (member_id, alarm) = (self.identity.member_id, AlarmType::Nospace as i32);
+        if self.state.alarms(alarm).iter().any(|active| active.member_id == member_id) {
+            return Ok(());
+        }
+        let (quota_bytes, size) = (self.config.limits.quota_bytes, self.held());
+        tracing::warn!(member = %self.config.name, quota_bytes, size, "the quota is reached: raising the alarm of space");
+        let action = AlarmAction::Activate as i32;
+        self.submit(command::Body::Alarm(AlarmRequest { action, member_id, alarm })).await.map(drop)
     }
 
     /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
@@ -261,19 +295,6 @@ impl Node {
 
     fn unavailable(&self) -> Option<Error> {
         self.stopped.is_cancelled().then(|| Code::Stopped.into())
-    }
-}
-
-/// Whether a command needs more room than the reserve, which is kept for what makes room.
-fn grows(body: &command::Body) -> bool {
-    match body {
-        command::Body::Put(_) | command::Body::LeaseGrant(_) => true,
-        command::Body::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
-            Some(Request::RequestPut(_)) => true,
-            Some(Request::RequestTxn(inner)) => grows(&command::Body::Txn(inner.clone())),
-            _ => false,
-        }),
-        _ => false,
     }
 }
 

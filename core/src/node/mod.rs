@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start:  data directory -> state engine -> machine -> log -> raft -> leader known -> published
-//! write:  propose -> proposer -> raft -> log -> machine -> answer
+//! write:  propose -> quota -> proposer -> raft -> log -> machine -> answer
 //! read:   linearizable (the read barrier) -> reader
 //! ```
 
@@ -12,6 +12,7 @@ mod config;
 mod data_dir;
 mod identity;
 mod member;
+mod quota;
 mod start;
 mod start_error;
 mod tasks;

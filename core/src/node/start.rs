@@ -14,6 +14,7 @@ use self::NoDirectory as DataDir;
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
 use super::member::{Leadership, Node, Parts, Raft};
+use super::quota::Quota;
 use super::wiring::LeaseGateway;
 use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
 use crate::apply::{Machine, Sinks};
@@ -86,6 +87,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         proposer: Proposer::new(Arc::clone(&env), config.request_timeout()),
         log_room: log.room(),
         parts: Mutex::new(Some(Parts { log: log.clone(), data_dir })),
+        quota: Quota::new(config.limits.quota_bytes),
+        space_alarm: tokio::sync::Mutex::new(()),
         leadership,
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
