@@ -396,6 +396,9 @@ async fn read_only_transactions() {
     assert_eq!(code(&bench, -2), Some(Code::Compacted));
     bench.compact(3).unwrap();
     assert_eq!(code(&bench, 2), Some(Code::Compacted));
+    // What the branch that is not taken names does not matter.
+    let other = pb::TxnRequest { failure: at(2).success, ..at(3) };
+    assert_eq!(bench.reader().read_only_txn(&other).unwrap().responses.len(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Reads, on whatever thread asks.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use keelkv_proto::etcdserverpb::request_op::Request;
@@ -52,7 +53,7 @@ impl Reader {
 
     pub(super) fn range_counting(&self, request: &RangeRequest, count: Count) -> Result<RangeResponse> {
         let pinned = (request.revision > 0).then_some(request.revision);
-        self.read(pinned, |view| range::execute(view, request, count))
+        self.read(&Cell::new(pinned), |view| range::execute(view, request, count))
     }
 
     /// Starts a range that is answered in several messages. The request must have passed its checks;
@@ -64,13 +65,15 @@ impl Reader {
     /// Executes a transaction that consists of ranges only.
     pub fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResponse> {
         debug_assert!(txn::is_read_only(request), "this transaction belongs into the log");
-        let ranges = request.success.iter().chain(&request.failure).filter_map(|op| match &op.request {
-            Some(Request::RequestRange(range)) if range.revision > 0 => Some(range.revision),
-            _ => None,
-        });
-        let pinned = ranges.min();
-        self.read(pinned, |view| {
+        let pinned = Cell::new(None);
+        self.read(&pinned, |view| {
             let path = txn::path(view, request)?;
+            // Only the branch that is taken reads anything.
+            let ranges = txn::branch(request, path[0]).iter().filter_map(|op| match &op.request {
+                Some(Request::RequestRange(range)) if range.revision > 0 => Some(range.revision),
+                _ => None,
+            });
+            pinned.set(ranges.min());
             txn::check(view, request, &path, &|_| false)?;
             let succeeded = path[0];
             let mut responses = Vec::new();
@@ -178,13 +181,14 @@ impl Reader {
 
     /// Runs `read` on a view of the current revision. If a compaction passed what was read, the
     /// answer is not trusted: a read of the latest state is done again, one that named a revision
-    /// (`pinned`, the lowest that it names) is refused.
-    fn read<T>(&self, pinned: Option<i64>, read: impl Fn(View<'_>) -> Result<T, ReadError>) -> Result<T> {
+    /// (`pinned`, the lowest that it names, which `read` may still find out) is refused.
+    fn read<T>(&self, pinned: &Cell<Option<i64>>, read: impl Fn(View<'_>) -> Result<T, ReadError>) -> Result<T> {
         loop {
             let epoch = self.store.epoch()?;
             let revision = self.store.current();
             let view = View { store: &self.store, revision, compacted: self.store.compacted(), unwritten: None };
             let answer = read(view);
+            let pinned = pinned.get();
             if self.store.epoch()? != epoch {
                 continue;
             }
