@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelkv_core::env::Env;
-use keelkv_core::node::{Node, NodeConfig, StorageConfig};
+use keelkv_core::node::{Limits, Node, NodeConfig, StorageConfig};
 use keelkv_core::storage::backing::BackingOptions;
 use keelkv_core::storage::log::{Crash, LogOptions, SimDisk};
 use keelkv_core::storage::memory::MemoryEngine;
@@ -74,13 +74,11 @@ impl World {
 
     async fn day(&self, env: Arc<SimEnv>, length: Duration, seed: u64) -> bool {
         let config = NodeConfig {
-            storage: StorageConfig::Parts {
-                disk: Arc::clone(&self.disk) as _,
-                engine: Arc::clone(&self.engine) as _,
-                // Tiny, so that segments roll and the state is flushed all the time.
-                log: LogOptions { segment_bytes: 256 << 10, tail_bytes: 16 << 10, ..LogOptions::default() },
-                backing: BackingOptions { flush_bytes: 8 << 10, cache_bytes: 4 << 10, ..BackingOptions::default() },
-            },
+            storage: StorageConfig::Parts { disk: Arc::clone(&self.disk) as _, engine: Arc::clone(&self.engine) as _ },
+            // Tiny, so that segments roll and the state is flushed all the time; a request must fit into one.
+            limits: Limits { max_request_bytes: 8 << 10, ..Limits::default() },
+            log: LogOptions { segment_bytes: 256 << 10, tail_bytes: 16 << 10, ..LogOptions::default() },
+            backing: BackingOptions { flush_bytes: 8 << 10, cache_bytes: 4 << 10, ..BackingOptions::default() },
             ..NodeConfig::default()
         };
         let node = match Node::start(config, Arc::clone(&env) as Arc<dyn Env>).await {

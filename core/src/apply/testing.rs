@@ -70,6 +70,7 @@ pub(crate) fn tiny() -> BackingOptions {
         merge_bytes: 700,
         cache_bytes: 2_000,
         check_interval: Duration::from_millis(50),
+        observer: None,
     }
 }
 

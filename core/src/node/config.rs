@@ -22,6 +22,10 @@ pub struct NodeConfig {
     pub cluster_token: String,
     /// Where its state is kept.
     pub storage: StorageConfig,
+    /// How the log is laid out, and who hears of its syncs.
+    pub log: LogOptions,
+    /// How much may be written behind, and who hears of the writes.
+    pub backing: BackingOptions,
     /// How often a leader shows that it lives.
     pub heartbeat_interval: Duration,
     /// How long a follower waits for that before it stands for election.
@@ -56,10 +60,6 @@ pub enum StorageConfig {
         disk: Arc<dyn Disk>,
         /// Where the state is kept.
         engine: Arc<dyn StateEngine>,
-        /// How the log is laid out; tiny, so that its borders are crossed often.
-        log: LogOptions,
-        /// How much is written behind.
-        backing: BackingOptions,
     },
 }
 
@@ -88,6 +88,8 @@ impl Default for NodeConfig {
             client_urls: Vec::new(),
             cluster_token: "etcd-cluster".into(),
             storage: StorageConfig::Memory,
+            log: LogOptions::default(),
+            backing: BackingOptions::default(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             limits: Limits::default(),

@@ -77,9 +77,7 @@ impl DataDir {
         let disk: Arc<dyn Disk> = FileDisk::open(&self.wal)
             .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", self.wal.display())))?;
         let disk = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
-        let mut opened = Opened::with_defaults(disk, Arc::new(engine));
-        opened.data_dir = Some(self);
-        Ok(opened)
+        Ok(Opened { disk, engine: Arc::new(engine), data_dir: Some(self) })
     }
 }
 

@@ -21,7 +21,7 @@ use crate::apply::{Machine, Sinks};
 use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, StateMachine};
 use crate::env::Env;
 use crate::lease::{Lessor, LessorOptions};
-use crate::storage::backing::{Backing, BackingOptions};
+use crate::storage::backing::Backing;
 use crate::storage::engine::StateEngine;
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{Log, LogOptions, SimDisk};
@@ -49,9 +49,9 @@ impl Node {
 async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, StartError> {
     let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
 
-    let Opened { disk, engine, log, backing, data_dir } = open_storage(&config, &env)?;
+    let Opened { disk, engine, data_dir } = open_storage(&config, &env)?;
     let identity = identify(&config, env.as_ref(), engine.as_ref())?;
-    let backing = Backing::open(&env, engine, backing).map_err(at("cannot open the state"))?;
+    let backing = Backing::open(&env, engine, config.backing.clone()).map_err(at("cannot open the state"))?;
 
     let checkpoint_interval = config.lease_checkpoint.then_some(CHECKPOINT_INTERVAL);
     let lessor = Lessor::new(Arc::clone(&env), LessorOptions { checkpoint_interval, ..LessorOptions::default() });
@@ -63,7 +63,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let state = Arc::clone(machine.state());
     hub.attach(Arc::new(reader.clone()));
 
-    let log = Log::open(&env, disk, log).map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
+    let log = Log::open(&env, disk, log_options(&config))
+        .map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
     // The log is synced before the state: one that ends earlier has lost acknowledged writes.
     let applied = machine.applied().index;
     if log.last().map_or(0, |last| last.index + 1) < applied {
@@ -110,6 +111,13 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     Ok(node)
 }
 
+/// A segment has room for several of the largest requests.
+fn log_options(config: &NodeConfig) -> LogOptions {
+    let largest = u64::try_from(config.limits.max_request_bytes).unwrap_or(u64::MAX);
+    let segment_bytes = config.log.segment_bytes.max(largest.saturating_add(1 << 20).saturating_mul(2)).min(1 << 31);
+    LogOptions { segment_bytes, ..config.log.clone() }
+}
+
 fn watch_options(config: &NodeConfig) -> watch::Options {
     watch::Options {
         progress_interval: config.watch_progress_interval,
@@ -129,17 +137,9 @@ pub(super) enum NoDirectory {}
 
 /// What a member keeps its state in.
 pub(super) struct Opened {
-    disk: Arc<dyn Disk>,
-    engine: Arc<dyn StateEngine>,
-    log: LogOptions,
-    backing: BackingOptions,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) engine: Arc<dyn StateEngine>,
     pub(super) data_dir: Option<DataDir>,
-}
-
-impl Opened {
-    pub(super) fn with_defaults(disk: Arc<dyn Disk>, engine: Arc<dyn StateEngine>) -> Self {
-        Self { disk, engine, log: LogOptions::default(), backing: BackingOptions::default(), data_dir: None }
-    }
 }
 
 fn open_storage(
@@ -147,14 +147,12 @@ fn open_storage(
     #[cfg_attr(not(feature = "rocks"), allow(unused_variables))] env: &Arc<dyn Env>,
 ) -> Result<Opened, StartError> {
     match &config.storage {
-        StorageConfig::Memory => Ok(Opened::with_defaults(SimDisk::new(), Arc::new(MemoryEngine::new()))),
-        StorageConfig::Parts { disk, engine, log, backing } => Ok(Opened {
-            disk: Arc::clone(disk),
-            engine: Arc::clone(engine),
-            log: log.clone(),
-            backing: backing.clone(),
-            data_dir: None,
-        }),
+        StorageConfig::Memory => {
+            Ok(Opened { disk: SimDisk::new(), engine: Arc::new(MemoryEngine::new()), data_dir: None })
+        }
+        StorageConfig::Parts { disk, engine } => {
+            Ok(Opened { disk: Arc::clone(disk), engine: Arc::clone(engine), data_dir: None })
+        }
         #[cfg(feature = "rocks")]
         StorageConfig::Directory { data_dir, wal_dir, fsync } => {
             DataDir::open(data_dir, wal_dir.as_deref())?.open_storage(env, *fsync)

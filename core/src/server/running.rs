@@ -12,6 +12,8 @@ use crate::api::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener,
 use crate::config::{ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
 use crate::env::{Env, TokioEnv};
 use crate::node::{Limits, Node, NodeConfig, StorageConfig};
+use crate::storage::backing::BackingOptions;
+use crate::storage::log::LogOptions;
 
 /// Calls under way have this long to finish when a server stops.
 const GRACE: Duration = Duration::from_millis(500);
@@ -52,15 +54,16 @@ impl Server {
         let raft = if config.raft_apart { Arc::new(Fronts::start(1).map_err(thread)?) } else { Arc::clone(&fronts) };
         describe(config);
 
+        let metrics = Arc::new(Metrics::new());
         let env: Arc<dyn Env> = TokioEnv::new(raft.first().clone());
         // What the member spawns stays on the runtime that it is started on.
-        let node = raft.first().spawn(Node::start(node_config(config), Arc::clone(&env))).await;
+        let node = raft.first().spawn(Node::start(node_config(config, &metrics), Arc::clone(&env))).await;
         let node = node
             .map_err(|_| StartError::new("the member failed while it started; the lines above say where"))?
             .map_err(|e| StartError::new(e.to_string()))?;
         env.spawn("auto-compaction", Box::pin(compaction::run(Arc::clone(&node), config.auto_compaction)));
 
-        let api = Api::new(Arc::clone(&node), Arc::new(Metrics::new()), ApiOptions { slow_call: config.slow_request });
+        let api = Api::new(Arc::clone(&node), metrics, ApiOptions { slow_call: config.slow_request });
         let mut server = Self { node, listeners: Vec::new(), client_addresses: Vec::new(), _raft: raft, fronts };
         for Bound { socket, purpose } in sockets {
             if let Err(error) = server.listen(&api, socket, purpose, config) {
@@ -160,7 +163,7 @@ fn front_threads(config: &ServerConfig) -> usize {
     }
 }
 
-fn node_config(config: &ServerConfig) -> NodeConfig {
+fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>) -> NodeConfig {
     let texts = |endpoints: &[Endpoint]| endpoints.iter().map(ToString::to_string).collect();
     NodeConfig {
         name: config.name.clone(),
@@ -172,6 +175,8 @@ fn node_config(config: &ServerConfig) -> NodeConfig {
             wal_dir: config.wal_dir.clone(),
             fsync: config.fsync,
         },
+        log: LogOptions { observer: Some(Arc::clone(metrics) as _), ..LogOptions::default() },
+        backing: BackingOptions { observer: Some(Arc::clone(metrics) as _), ..BackingOptions::default() },
         heartbeat_interval: config.heartbeat,
         election_timeout: config.election,
         limits: Limits {

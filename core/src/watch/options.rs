@@ -42,7 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             progress_interval: Duration::from_secs(600),
-            ring_bytes: 16 << 20,
+            ring_bytes: 8 << 20,
             backlog_bytes: 4 << 20,
             response_bytes: 64 << 10,
             fragment_bytes: Self::fragment_bytes(1536 * 1024),

@@ -16,6 +16,8 @@ use self::make::{Make, exponential};
 use self::state::StateGauges;
 use super::method::{Kind, Method};
 use crate::node::Node;
+use crate::storage::backing::WriteObserver;
+use crate::storage::log::LogObserver;
 use crate::types::{Applied, GrpcCode, Reply};
 
 /// The counters and gauges of one member. Nothing here is global: each member has its own.
@@ -119,16 +121,6 @@ impl Metrics {
         metrics
     }
 
-    /// The time that the log took to make appended entries durable.
-    pub fn observe_wal_fsync(&self, took: Duration) {
-        self.wal_fsync_seconds.observe(took.as_secs_f64());
-    }
-
-    /// The time that the state engine took to write what was applied.
-    pub fn observe_commit(&self, took: Duration) {
-        self.commit_seconds.observe(took.as_secs_f64());
-    }
-
     /// Everything in Prometheus' text format, with the gauges as they are on `node` now.
     pub fn render(&self, node: &Node) -> Vec<u8> {
         self.state.refresh(node);
@@ -220,4 +212,16 @@ const fn is_proposal_failure(code: crate::types::Code) -> bool {
             | Code::LeaderChanged
             | Code::Stopped
     )
+}
+
+impl LogObserver for Metrics {
+    fn synced(&self, _bytes: usize, sync: Duration) {
+        self.wal_fsync_seconds.observe(sync.as_secs_f64());
+    }
+}
+
+impl WriteObserver for Metrics {
+    fn written(&self, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
 }

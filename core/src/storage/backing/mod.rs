@@ -29,7 +29,7 @@ use keelkv_proto::keelkv::AppliedRecord;
 use prost::Message;
 use tokio::sync::{oneshot, watch};
 
-pub use self::options::BackingOptions;
+pub use self::options::{BackingOptions, WriteObserver};
 use self::overlay::Found;
 use self::worker::{FlushJob, Shared};
 use crate::env::Env;

@@ -1,6 +1,13 @@
 //! How much the write-behind may hold.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Hears of what the write-behind does. Called from its thread: it must be quick.
+pub trait WriteObserver: std::fmt::Debug + Send + Sync {
+    /// A batch reached the engine; that took `took`.
+    fn written(&self, took: Duration);
+}
 
 /// Bounds of a [`super::Backing`].
 #[derive(Clone, Debug)]
@@ -16,6 +23,8 @@ pub struct BackingOptions {
     pub cache_bytes: usize,
     /// How often to look whether there is room, and whether the engine still works.
     pub check_interval: Duration,
+    /// Told about each write.
+    pub observer: Option<Arc<dyn WriteObserver>>,
 }
 
 impl Default for BackingOptions {
@@ -24,8 +33,9 @@ impl Default for BackingOptions {
             overlay_bytes_max: 64 << 20,
             flush_bytes: 16 << 20,
             merge_bytes: 1 << 20,
-            cache_bytes: 32 << 20,
+            cache_bytes: 8 << 20,
             check_interval: Duration::from_secs(1),
+            observer: None,
         }
     }
 }

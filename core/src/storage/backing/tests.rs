@@ -18,6 +18,7 @@ fn tiny() -> BackingOptions {
         merge_bytes: 300,
         cache_bytes: 4_000,
         check_interval: Duration::from_millis(5),
+        observer: None,
     }
 }
 

@@ -35,6 +35,7 @@ const FLUSH_PART_WHEN_FULL: usize = 8;
 /// they end.
 #[derive(Debug)]
 pub(super) struct Shared {
+    env: Arc<dyn Env>,
     pub(super) engine: Arc<dyn StateEngine>,
     pub(super) options: BackingOptions,
     pub(super) overlay: RwLock<Overlay>,
@@ -87,6 +88,7 @@ impl Shared {
     ) -> Arc<Self> {
         let shared = Arc::new(Self {
             cache: ValueCache::new(options.cache_bytes),
+            env: Arc::clone(env),
             engine,
             options,
             overlay: RwLock::default(),
@@ -176,8 +178,13 @@ impl Shared {
     fn write_step(&self) {
         while self.failed.borrow().is_none() && !self.must_wait_for_flush() {
             let Some(oldest) = self.overlay.read().oldest(self.options.merge_bytes) else { return };
+            let before = self.env.now();
             match self.engine.write_all(&oldest.batches) {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(observer) = &self.options.observer {
+                        observer.written(self.env.now().saturating_sub(before));
+                    }
+                }
                 // The flusher sees it too, and wakes us when there is room.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     return self.want_flush(&mut self.progress.lock());

@@ -46,7 +46,7 @@ impl Default for LogOptions {
         Self {
             segment_bytes: 32 << 20,
             block_bytes: 4096,
-            tail_bytes: 16 << 20,
+            tail_bytes: 4 << 20,
             spare_segments: 2,
             idle: Duration::from_millis(200),
             observer: None,

@@ -38,7 +38,7 @@ impl RocksOptions {
         Self {
             directory: directory.into(),
             write_buffer_bytes: 40 << 20,
-            block_cache_bytes: 32 << 20,
+            block_cache_bytes: 8 << 20,
             open_files_max: 256,
             background_jobs: 2,
             ballast_bytes: 64 << 20,
