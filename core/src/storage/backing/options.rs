@@ -31,7 +31,7 @@ impl Default for BackingOptions {
     fn default() -> Self {
         Self {
             overlay_bytes_max: 64 << 20,
-            flush_bytes: 16 << 20,
+            flush_bytes: 8 << 20,
             merge_bytes: 1 << 20,
             cache_bytes: 8 << 20,
             check_interval: Duration::from_secs(1),

@@ -37,7 +37,7 @@ impl RocksOptions {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            write_buffer_bytes: 40 << 20,
+            write_buffer_bytes: 20 << 20,
             block_cache_bytes: 8 << 20,
             open_files_max: 256,
             background_jobs: 2,
