@@ -125,6 +125,11 @@ impl Server {
         }
     }
 
+    /// Gives it further flags, from its next start on.
+    pub fn add_flags(&mut self, flags: &[String]) {
+        self.launch.flags.extend_from_slice(flags);
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {

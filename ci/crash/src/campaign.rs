@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) compact_every: u32,
     /// Undo unsynced writes after each kill.
     pub(crate) disk: Option<ForgetfulDisk>,
+    /// Further flags for the server from its second start on.
+    pub(crate) later_flags: Vec<String>,
 }
 
 /// What came of it.
@@ -65,6 +67,9 @@ pub(crate) struct Violation {
 /// Every so many cycles the server is also killed while it starts.
 const KILL_AT_START_EVERY: u32 = 5;
 const KILL_AT_START_WITHIN: Duration = Duration::from_millis(80);
+/// Making a data directory takes longer than opening one, and most of its steps happen only once.
+const KILLS_AT_FIRST_START: u32 = 4;
+const KILL_AT_FIRST_START_WITHIN: Duration = Duration::from_millis(300);
 const SHORTEST_LOAD: Duration = Duration::from_millis(5);
 /// Revisions that compaction leaves.
 const KEPT_REVISIONS: i64 = 500;
@@ -75,12 +80,15 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
     if let Some(disk) = &plan.disk {
         disk.install(&mut launch)?;
     }
-    let mut server = launch.start(directory)?;
-    server.ready()?;
     let mut outcome = Outcome::default();
     let mut verifier = Verifier::default();
     let mut random = SmallRng::seed_from_u64(plan.seed);
     let mut next_id = 0;
+    let mut server = launch.start(directory)?;
+    if let Err(error) = first_start(&mut server, plan, &mut random) {
+        outcome.violation = Some(Violation { cycle: 0, error, in_data: false, log: server.log_tail() });
+        return Ok(outcome);
+    }
     for cycle in 1..=plan.cycles {
         let length = random.random_range(SHORTEST_LOAD..=plan.load);
         let from = verifier.revision() + 1;
@@ -106,6 +114,26 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
     Ok(outcome)
 }
 
+/// Gets a server that has just been started for the first time to serve, through some kills. Nothing was promised
+/// yet, but it must come up.
+fn first_start(server: &mut Server, plan: &Plan, random: &mut SmallRng) -> Result<()> {
+    for _ in 0..KILLS_AT_FIRST_START {
+        std::thread::sleep(random.random_range(Duration::ZERO..KILL_AT_FIRST_START_WITHIN));
+        server.kill()?;
+        forget(plan, random)?;
+        server.restart()?;
+    }
+    server.ready().context("first start")?;
+    if !plan.later_flags.is_empty() {
+        server.kill()?;
+        forget(plan, random)?;
+        server.add_flags(&plan.later_flags);
+        server.restart()?;
+        server.ready().context("start with further flags")?;
+    }
+    Ok(())
+}
+
 /// Brings the killed server back.
 fn restart(
     server: &mut Server,
@@ -114,20 +142,20 @@ fn restart(
     random: &mut SmallRng,
     times: &mut Vec<Duration>,
 ) -> Result<()> {
-    forget(plan)?;
+    forget(plan, random)?;
     if cycle.is_multiple_of(KILL_AT_START_EVERY) {
         server.restart()?;
         std::thread::sleep(random.random_range(Duration::ZERO..KILL_AT_START_WITHIN));
         server.kill()?;
-        forget(plan)?;
+        forget(plan, random)?;
     }
     server.restart()?;
     times.push(server.ready().context("restart after a kill")?);
     Ok(())
 }
 
-fn forget(plan: &Plan) -> Result<()> {
-    plan.disk.as_ref().map_or(Ok(()), ForgetfulDisk::forget)
+fn forget(plan: &Plan, random: &mut SmallRng) -> Result<()> {
+    plan.disk.as_ref().map_or(Ok(()), |disk| disk.forget(random))
 }
 
 fn check(

@@ -33,7 +33,7 @@ use disk::ForgetfulDisk;
 
 /// Kills a server under load and checks that nothing acknowledged was lost.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, args_override_self = true)]
 struct Options {
     /// The server's binary; it takes etcd's flags.
     #[arg(long, env = "KEELKV_BIN")]
@@ -42,6 +42,10 @@ struct Options {
     /// A further flag for the server; may be repeated.
     #[arg(long, allow_hyphen_values = true)]
     flag: Vec<String>,
+
+    /// A further flag for the server once it has its data directory, from its second start on; may be repeated.
+    #[arg(long, allow_hyphen_values = true)]
+    later_flag: Vec<String>,
 
     /// Kills under load.
     #[arg(long, default_value_t = 200)]
@@ -67,13 +71,17 @@ struct Options {
     #[arg(long, default_value_t = 0)]
     compact_every: u32,
 
-    /// Library to preload, which records what unsynced writes replaced.
+    /// Library to preload, which keeps a journal of what unsynced writes replaced.
     #[arg(long, requires = "undo")]
     shim: Option<PathBuf>,
 
-    /// Program that undoes unsynced writes after each kill; called with the directories of record and data.
-    #[arg(long)]
+    /// Program that undoes unsynced writes after each kill; called with the journal and the data directory.
+    #[arg(long, requires = "shim")]
     undo: Option<PathBuf>,
+
+    /// Always take back everything that was not synced, never a part.
+    #[arg(long, requires = "undo")]
+    lose_all: bool,
 
     /// Succeed only if a violation is found: proves that this server's fault is one that is caught.
     #[arg(long)]
@@ -91,11 +99,12 @@ fn main() -> Result<ExitCode> {
     let machine = Machine::describe(directory.path())?;
     let seed = options.seed.unwrap_or_else(rand::random);
     let data = directory.path().join("server");
-    let disk = options.undo.clone().map(|undo| ForgetfulDisk {
-        library: options.shim.clone(),
+    let disk = options.shim.clone().zip(options.undo.clone()).map(|(library, undo)| ForgetfulDisk {
+        library,
         undo,
-        record: directory.path().join("record"),
+        journal: directory.path().join("journal"),
         data: data.join("data"),
+        lose_all: options.lose_all,
     });
     let plan = Plan {
         cycles: options.cycles,
@@ -105,6 +114,7 @@ fn main() -> Result<ExitCode> {
         whole_history_every: options.whole_history_every.max(1),
         compact_every: options.compact_every,
         disk,
+        later_flags: options.later_flag.clone(),
     };
     println!("{} cycles of SIGKILL, seed {seed}, data on {} ({})", plan.cycles, machine.directory, machine.file_system);
     let mut launch = Launch::new("server", &options.server);

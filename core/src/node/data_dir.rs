@@ -3,7 +3,7 @@
 //! ```text
 //! <data-dir>/member/LOCK    held while a member runs
 //! <data-dir>/member/wal/    the log (elsewhere by --wal-dir)
-//! <data-dir>/member/state/  the state engine
+//! <data-dir>/member/state/  the state engine; begun after the log
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,7 +18,7 @@ use super::StartError;
 use super::start::Opened;
 use crate::env::Env;
 use crate::storage::log::disk::Disk;
-use crate::storage::log::{FileDisk, UnsyncedDisk};
+use crate::storage::log::{FileDisk, LogOptions, UnsyncedDisk, begin_if_missing};
 use crate::storage::rocks::{RocksEngine, RocksOptions};
 
 /// The directories of a member, locked against a second one.
@@ -40,7 +40,6 @@ impl DataDir {
                 data_dir.display()
             )));
         }
-        make(data_dir)?;
         make(&member)?;
         let path = member.join("LOCK");
         let lock = OpenOptions::new()
@@ -59,35 +58,52 @@ impl DataDir {
         let state = member.join("state");
         make(&wal)?;
         make(&state)?;
-        sync_dir(&member)?;
-        sync_dir(data_dir)?;
         Ok(Self { wal, state, _lock: lock })
     }
 
     /// Opens log and state in their places.
-    pub(super) fn open_storage(self, env: &Arc<dyn Env>, fsync: bool) -> Result<Opened, StartError> {
+    pub(super) fn open_storage(self, env: &Arc<dyn Env>, fsync: bool, log: &LogOptions) -> Result<Opened, StartError> {
         if is_used(&self.state)? && !is_used(&self.wal)? {
             return Err(StartError::new(format!(
                 "the log is missing from {}: put it back, or remove the whole data directory and start anew",
                 self.wal.display()
             )));
         }
-        let engine = RocksEngine::open(env, &RocksOptions::new(&self.state))
-            .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", self.state.display())))?;
         let disk: Arc<dyn Disk> = FileDisk::open(&self.wal)
             .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", self.wal.display())))?;
         let disk = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
+        // Before the state, so that a first start that is cut short does not look like a lost log.
+        begin_if_missing(env, disk.as_ref(), log)
+            .map_err(|error| StartError::new(format!("cannot begin the log in {}: {error}", self.wal.display())))?;
+        let engine = RocksEngine::open(env, &RocksOptions::new(&self.state))
+            .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", self.state.display())))?;
         Ok(Opened { disk, engine: Arc::new(engine), data_dir: Some(self) })
     }
 }
 
-/// Makes a directory that only its owner can enter, with those above it.
+/// Makes a directory that only its owner can enter, with those above it, so that a loss of power leaves them there.
 fn make(path: &Path) -> Result<(), StartError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| refused(path, &error))
-}
-
-fn sync_dir(path: &Path) -> Result<(), StartError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| refused(path, &error))
+    let parent = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let Some(parent) = parent else { return Ok(()) };
+    if !path.is_dir() {
+        if !parent.is_dir() {
+            make(parent)?;
+        }
+        DirBuilder::new().mode(0o700).create(path).map_err(|error| refused(path, &error))?;
+    }
+    // Also when it was there: an earlier start may have been killed before it came to this.
+    match File::open(parent).and_then(|dir| dir.sync_all()) {
+        // Where we may not look or write, we did not make this; and some file systems cannot sync directories.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced.map_err(|error| refused(parent, &error)),
+    }
 }
 
 fn refused(path: &Path, error: &io::Error) -> StartError {
@@ -109,5 +125,37 @@ fn is_used(path: &Path) -> Result<bool, StartError> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) => Err(refused(path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::TokioEnv;
+
+    #[tokio::test]
+    async fn a_first_start_that_was_cut_short_is_not_a_lost_log() {
+        let env: Arc<dyn Env> = TokioEnv::new(tokio::runtime::Handle::current());
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a").join("b");
+        // Nothing ran but the opening of the storage, as if the process was killed right then.
+        for _ in 0..2 {
+            let opened = DataDir::open(&path, None).unwrap().open_storage(&env, true, &LogOptions::default()).unwrap();
+            drop(opened);
+        }
+        let wal = path.join("member").join("wal");
+        fs::remove_dir_all(&wal).unwrap();
+        let refused =
+            DataDir::open(&path, None).unwrap().open_storage(&env, true, &LogOptions::default()).err().unwrap();
+        assert!(refused.to_string().starts_with("the log is missing"), "{refused}");
+    }
+
+    #[test]
+    fn a_data_directory_and_those_above_it_are_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a").join("b");
+        DataDir::open(&path, Some(&parent.path().join("log"))).unwrap();
+        assert!(path.join("member").join("state").is_dir());
+        assert!(parent.path().join("log").is_dir());
     }
 }

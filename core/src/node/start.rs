@@ -155,7 +155,7 @@ fn open_storage(
         }
         #[cfg(feature = "rocks")]
         StorageConfig::Directory { data_dir, wal_dir, fsync } => {
-            DataDir::open(data_dir, wal_dir.as_deref())?.open_storage(env, *fsync)
+            DataDir::open(data_dir, wal_dir.as_deref())?.open_storage(env, *fsync, &log_options(config))
         }
         #[cfg(not(feature = "rocks"))]
         StorageConfig::Directory { data_dir, .. } => Err(StartError::new(format!(

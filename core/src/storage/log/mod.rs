@@ -86,7 +86,7 @@ struct Helpers<C> {
 impl<C: Content> Log<C> {
     /// Opens the log in `disk`, or begins a new one there. Blocks while it reads.
     pub fn open(env: &Arc<dyn Env>, disk: Arc<dyn Disk>, mut options: LogOptions) -> Result<Self, OpenError> {
-        options.segment_bytes = options.segment_bytes.next_multiple_of(u64::from(options.block_bytes));
+        options.segment_bytes = whole_blocks(&options);
         let recovered = match recover(disk.as_ref(), options.tail_bytes)? {
             Some(recovered) => recovered,
             None => begin(env, disk.as_ref(), &options)?,
@@ -335,6 +335,21 @@ impl<C: Content> std::fmt::Debug for Log<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("purged", &self.purged()).field("last", &self.last()).finish_non_exhaustive()
     }
+}
+
+/// Begins a log where there is none, durably; one that is there stays as it is. [`Log::open`] does so too, but
+/// whoever tells a lost log from a new one by what lies elsewhere must have begun it before that is written.
+pub fn begin_if_missing(env: &Arc<dyn Env>, disk: &dyn Disk, options: &LogOptions) -> Result<(), OpenError> {
+    let names = disk.list().map_err(OpenError::io("list the log's directory"))?;
+    if names.iter().any(|name| Segment::parse_name(name).is_some()) {
+        return Ok(());
+    }
+    let options = LogOptions { segment_bytes: whole_blocks(options), ..options.clone() };
+    begin(env, disk, &options).map(drop)
+}
+
+fn whole_blocks(options: &LogOptions) -> u64 {
+    options.segment_bytes.next_multiple_of(u64::from(options.block_bytes))
 }
 
 /// A log without anything in it.

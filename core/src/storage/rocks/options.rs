@@ -56,6 +56,8 @@ impl RocksOptions {
         options.set_allow_mmap_writes(false);
         options.set_max_open_files(self.open_files_max);
         options.set_max_background_jobs(self.background_jobs);
+        // The default starts sixteen threads for each table, to open files of which there are few.
+        options.set_max_file_opening_threads(4);
         // There is one writer, and its keys come in order.
         options.set_allow_concurrent_memtable_write(false);
         // Little and often to the disk, so that a flush does not hold up the log's next fsync.
