@@ -203,12 +203,25 @@ func (g *generator) expire() {
 	g.steps = append(g.steps, Step{Expire: step})
 }
 
-// fragments watches a history that does not fit into one response.
+// fragments watches a history that does not fit into one response: three revisions, or one that only
+// previous values make too large.
 func (g *generator) fragments() {
-	for range 3 {
-		g.call("KV/Put", &pb.PutRequest{Key: []byte("b"), Value: bytes.Repeat([]byte("f"), 1000000)})
+	q := &pb.WatchCreateRequest{Key: []byte("b"), Fragment: !g.one(5)}
+	if g.one(2) {
+		for range 3 {
+			g.call("KV/Put", &pb.PutRequest{Key: []byte("b"), Value: bytes.Repeat([]byte("f"), 1000000)})
+		}
+		q.StartRevision, q.PrevKv = current-2, g.one(2)
+	} else {
+		txn := &pb.TxnRequest{}
+		for _, key := range []string{"b", "bb"} {
+			put := &pb.PutRequest{Key: []byte(key), Value: bytes.Repeat([]byte("f"), 700000)}
+			txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+		}
+		g.call("KV/Txn", txn)
+		g.call("KV/Txn", txn)
+		q.StartRevision, q.RangeEnd, q.PrevKv = current, []byte("c"), true
 	}
-	q := &pb.WatchCreateRequest{Key: []byte("b"), StartRevision: current - 2, Fragment: !g.one(5), PrevKv: g.one(2)}
 	g.streams = max(g.streams, 1)
 	g.watchStep(0, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: q}})
 	g.call("KV/Put", &pb.PutRequest{Key: []byte("b")})

@@ -154,8 +154,13 @@ func (s *side) protobuf(text string, like proto.Message) string {
 	if err := proto.Unmarshal([]byte(text), m); err != nil {
 		return err.Error()
 	}
-	if header := m.ProtoReflect().Descriptor().Fields().ByName("header"); header != nil && m.ProtoReflect().Has(header) {
-		h := m.ProtoReflect().Get(header).Message()
+	var h protoreflect.Message
+	if _, is := m.(*etcdserverpb.ResponseHeader); is {
+		h = m.ProtoReflect()
+	} else if header := m.ProtoReflect().Descriptor().Fields().ByName("header"); header != nil && m.ProtoReflect().Has(header) {
+		h = m.ProtoReflect().Get(header).Message()
+	}
+	if h != nil {
 		for _, name := range []string{"cluster_id", "member_id", "raft_term"} {
 			f := h.Descriptor().Fields().ByName(protoreflect.Name(name))
 			if !h.Has(f) {
