@@ -296,6 +296,8 @@ async fn pages_are_served_on_the_same_port() {
     let health = page("GET /health").await;
     assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with(r#"{"health":"true","reason":""}"#), "{health}");
     assert!(page("POST /health").await.starts_with("HTTP/1.1 405 "));
+    let asked = page("OPTIONS /nothing").await;
+    assert!(asked.starts_with("HTTP/1.1 200 ") && asked.contains("access-control-allow-origin: *\r\n"), "{asked}");
     assert!(page("GET /nothing").await.starts_with("HTTP/1.1 404 "));
     assert!(page("GET /livez").await.ends_with("\r\n\r\nok\n"));
     let ready = page("GET /readyz?verbose&exclude=non_learner").await;

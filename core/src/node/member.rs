@@ -72,6 +72,8 @@ pub(super) struct Leadership {
     pub(super) term: Arc<AtomicU64>,
     /// The leader's member id, 0 if none is known.
     pub(super) leader: AtomicU64,
+    /// How often there was a new one.
+    pub(super) changes: AtomicU64,
     /// This member leads, is the only voter, and has applied an entry of its own term: nobody else can
     /// have committed anything that it has not applied.
     pub(super) alone: AtomicBool,
@@ -216,6 +218,11 @@ impl Node {
     /// The leader's member id, if one is known.
     pub fn leader(&self) -> Option<u64> {
         Some(self.leadership.leader.load(Ordering::Relaxed)).filter(|leader| *leader != 0)
+    }
+
+    /// How often this member has seen a new leader.
+    pub fn leader_changes(&self) -> u64 {
+        self.leadership.changes.load(Ordering::Relaxed)
     }
 
     /// Whether this member leads.

@@ -24,7 +24,10 @@ pub(super) async fn follow_leadership(node: Arc<Node>) {
             (now.state, now.vote.leader_id.term, now.current_leader, alone)
         };
         node.leadership.term.store(term, Ordering::Relaxed);
-        node.leadership.leader.store(leader.unwrap_or(0), Ordering::Relaxed);
+        let leader_id = leader.unwrap_or(0);
+        if node.leadership.leader.swap(leader_id, Ordering::Relaxed) != leader_id && leader_id != 0 {
+            node.leadership.changes.fetch_add(1, Ordering::Relaxed);
+        }
         let leads = (state == ServerState::Leader && leader == Some(me)).then_some(term);
         if leads.is_none() || !alone {
             node.leadership.alone.store(false, Ordering::Release);

@@ -11,6 +11,7 @@ pub(super) struct StateGauges {
     has_leader: IntGauge,
     is_leader: IntGauge,
     is_learner: IntGauge,
+    leader_changes: IntGauge,
     committed: IntGauge,
     applied: IntGauge,
     pending: IntGauge,
@@ -47,6 +48,7 @@ impl StateGauges {
                 "etcd_server_is_learner",
                 "Whether or not this member is a learner. 1 if is, 0 otherwise.",
             ),
+            leader_changes: gauge("etcd_server_leader_changes_seen_total", "The number of leader changes seen."),
             committed: gauge(
                 "etcd_server_proposals_committed_total",
                 "The total number of consensus proposals committed.",
@@ -113,6 +115,7 @@ impl StateGauges {
         self.has_leader.set((status.leader != 0).into());
         self.is_leader.set(node.is_leader().into());
         self.is_learner.set(status.is_learner.into());
+        self.leader_changes.set(signed(node.leader_changes()));
         self.committed.set(signed(status.committed_index));
         self.applied.set(signed(status.applied_index));
         self.pending.set(signed(node.pending_proposals() as u64));

@@ -4,7 +4,10 @@ mod health;
 mod query;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE,
+    HeaderName, HeaderValue,
+};
 use http::{Method, Request, Response, StatusCode};
 
 use self::query::Query;
@@ -24,8 +27,19 @@ pub(super) fn serves(path: &str) -> bool {
     matches!(path, "/health" | "/version" | "/metrics") || health::Probe::find(path).is_some()
 }
 
-/// Answers a request.
+/// Answers a request. Pages of any origin may read every answer, and may ask beforehand: the default of
+/// etcd's `--cors`, which is the only one that there is.
 pub(super) async fn answer(api: &Api, request: &Request<()>) -> Response<Bytes> {
+    let mut response =
+        if request.method() == Method::OPTIONS { Response::new(Bytes::new()) } else { page(api, request).await };
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
+    response
+}
+
+async fn page(api: &Api, request: &Request<()>) -> Response<Bytes> {
     let path = request.uri().path();
     if !serves(path) {
         return failure(StatusCode::NOT_FOUND, "404 page not found");
