@@ -134,14 +134,16 @@ func TestWatch(t *testing.T) {
 		"watch w/ --prefix --rev=2", "watch w/ --prefix --rev=2 --prev-kv", "watch w/ --prefix --rev=4", "watch w/ w0 --rev=2",
 		"watch w/1 --rev=1", "watch w/ --prefix --rev=2 --hex",
 	} {
-		last := map[string]string{"watch w/1 --rev=1": "c\n", "watch w/ --prefix --rev=2 --hex": `\x77\x2f\x65\x6e\x64`}[args]
+		last := map[string]string{"watch w/1 --rev=1": "c\n", "watch w/ --prefix --rev=2 --hex": `\x77\x2f\x65\x6e\x64` + "\n" + `\x7a` + "\n"}[args]
 		if last == "" {
 			last = end + "\nz\n"
 		}
 		t.Run(args, func(t *testing.T) { p.watched(t, args, "", last) })
 	}
 	t.Run("json", func(t *testing.T) { p.watched(t, "watch w/ --prefix --rev=2 --prev-kv -w json", "", "dy9lbmQ=") })
-	t.Run("fields", func(t *testing.T) { p.watched(t, "watch w/ --prefix --rev=2 -w fields", "", end) })
+	t.Run("fields", func(t *testing.T) {
+		p.watched(t, "watch w/ --prefix --rev=2 -w fields", "", "\"Value\" : \"z\"\n\"Lease\" : 0\n")
+	})
 	t.Run("command", func(t *testing.T) {
 		p.watched(t, "watch w/ --prefix --rev=2 -- sh -c 'echo $ETCD_WATCH_REVISION $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE'",
 			"", `"PUT" "w/end" "z"`)
