@@ -1,5 +1,6 @@
 //! The server: what belongs to a process around [`Server`]. Arguments, log, signals, exit status.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use keelkv_core::config::{self, ConfigError, LogOptions, Note, NoteLevel, Request, ServerConfig};
@@ -21,7 +22,14 @@ enum Ended {
 
 #[allow(clippy::print_stdout, reason = "answers to --help and --version")]
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Result<Vec<String>, _> = std::env::args_os().map(OsString::into_string).collect();
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(argument) => {
+            eprintln!("argument {argument:?} is not UTF-8: write it in UTF-8");
+            return ExitCode::from(2);
+        }
+    };
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();

@@ -33,7 +33,7 @@ pub struct StateMachine {
     backing: Backing,
     membership: StoredMembership,
     last_applied: Option<LogId>,
-    /// Whether there is a durable state for the log to be purged by.
+    /// Whether there is a state that could be sent.
     has_snapshot: bool,
 }
 
@@ -90,7 +90,6 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
-        // By the time that this is asked for again, the state is at least as durable as the builder made it.
         self.has_snapshot = true;
         Some(SnapshotBuilder { backing: self.backing.clone() })
     }
@@ -132,8 +131,7 @@ impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let export = Export::open(&self.backing).await?;
-        // The log may be purged up to what the snapshot stands for, so that has to be durable.
-        self.backing.flush().await?;
+        // Not durable here yet, and need not be: the log is purged by what is (see `node::tasks`).
         let meta = export.as_ref().map_or_else(|| Ok(Meta::default()), |export| meta(export.applied()))?;
         Ok(Snapshot { meta, snapshot: export })
     }

@@ -9,7 +9,7 @@ use keelkv_proto::keelkv::{Command, command};
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "rocks")]
@@ -77,6 +77,8 @@ pub(super) struct Leadership {
     /// This member leads, is the only voter, and has applied an entry of its own term: nobody else can
     /// have committed anything that it has not applied.
     pub(super) alone: AtomicBool,
+    /// Told when this member has begun to lead: the leases tick.
+    pub(super) led: Notify,
 }
 
 /// What a member says about itself.
@@ -267,18 +269,14 @@ impl Node {
     /// closed. Later calls do nothing.
     pub async fn stop(&self) {
         self.proposer.close(Code::Stopped.into());
-        self.leadership.alone.store(false, Ordering::Release);
+        // In this order, so that whoever raises the flag sees that it is over, or has it taken back.
         self.stopped.cancel();
+        self.leadership.alone.store(false, Ordering::Release);
         let parts = self.parts.lock().take();
         let Some(Parts { log, data_dir }) = parts else { return };
         self.hub.close();
         // The core may have ended with an error already, which was reported then.
         let _ = self.raft.shutdown().await;
-        if self.failure().is_none()
-            && let Err(error) = self.backing.flush().await
-        {
-            tracing::warn!(member = %self.config.name, %error, "could not flush at the end; the log has it all");
-        }
         self.lessor.stop();
         self.backing.clone().close().await;
         log.close().await;
@@ -295,9 +293,9 @@ impl Node {
             *failure = Some(reason.to_owned());
         }
         tracing::error!(member = %self.config.name, reason, "member stops serving");
+        self.stopped.cancel();
         self.leadership.alone.store(false, Ordering::Release);
         self.proposer.close(Code::Stopped.into());
-        self.stopped.cancel();
     }
 
     fn unavailable(&self) -> Option<Error> {

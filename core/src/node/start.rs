@@ -31,6 +31,8 @@ use crate::watch::{self, Hub};
 /// The version of etcd whose API this is, and the cluster version that goes with it.
 pub const API_VERSION: &str = "3.7.3";
 const CLUSTER_VERSION: &str = "3.7.0";
+/// What one request may be allowed to take at most: a log segment holds several of them.
+const REQUEST_BYTES_MAX: usize = 512 << 20;
 const MEMBER_FORMAT: u32 = 1;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
@@ -47,6 +49,12 @@ impl Node {
 }
 
 async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, StartError> {
+    if config.limits.max_request_bytes > REQUEST_BYTES_MAX {
+        return Err(StartError::new(format!(
+            "a request of {} bytes does not fit into the log: choose --max-request-bytes of at most {REQUEST_BYTES_MAX}",
+            config.limits.max_request_bytes
+        )));
+    }
     let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
 
     let Opened { disk, engine, data_dir } = open_storage(&config, &env)?;
@@ -71,6 +79,12 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         return Err(StartError::new(format!(
             "the log ends before entry {applied}, which the state already has: the log was replaced or lost its end; \
              remove the whole data directory and start anew, or put the right log back"
+        )));
+    }
+    if log.purged().map_or(0, |last| last.index + 1) > applied {
+        return Err(StartError::new(format!(
+            "the state ends at entry {applied}, and the log that follows it was let go of: the state was replaced or \
+             lost; remove the whole data directory and start anew, or put the right state back"
         )));
     }
     let state_machine = StateMachine::new(&env, machine, backing.clone()).map_err(at("cannot open the state"))?;
@@ -226,6 +240,12 @@ async fn lead_and_publish(node: &Arc<Node>) -> Result<(), StartError> {
         node.raft.initialize(members).await.map_err(|error| failed("cannot found the cluster", &error))?;
     }
     node.linearizable().await.map_err(|error| failed("no leader", &error))?;
+    // Clients that come back after a restart renew their leases at once.
+    tokio::select! {
+        biased;
+        () = node.leadership.led.notified() => {}
+        () = node.stopped() => return Err(StartError::new(node.failure().unwrap_or_default())),
+    }
 
     let record = MemberRecord {
         format: MEMBER_FORMAT,

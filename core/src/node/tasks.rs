@@ -44,11 +44,16 @@ pub(super) async fn follow_leadership(node: Arc<Node>) {
                     continue;
                 }
                 node.lessor.promote(term, node.config.election_timeout);
+                node.leadership.led.notify_one();
             }
             leading = leads;
         }
         if leads.is_some() && alone {
-            node.leadership.alone.store(!node.stopped.is_cancelled(), Ordering::Release);
+            node.leadership.alone.store(true, Ordering::Release);
+            if node.stopped.is_cancelled() {
+                node.leadership.alone.store(false, Ordering::Release);
+                return;
+            }
         }
         tokio::select! {
             biased;
@@ -79,14 +84,14 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             changed = durable.changed() => if changed.is_err() { return },
         }
         let index = *durable.borrow_and_update();
-        if node.raft.trigger().snapshot().await.is_err() {
+        // The core purges no further than its last snapshot; one that is still being made counts next time.
+        let taken = |node: &Node| node.raft.metrics().borrow_watched().snapshot.map_or(0, |id| id.index() + 1);
+        if taken(&node) < index && node.raft.trigger().snapshot().await.is_err() {
             return;
         }
         // Nobody else needs the log of a member that is alone.
         let kept = if node.leadership.alone.load(Ordering::Acquire) { 0 } else { node.config.snapshot_catchup_entries };
-        // The core purges no further than its last snapshot; one that is still being made counts next time.
-        let snapshot = node.raft.metrics().borrow_watched().snapshot.map_or(0, |id| id.index() + 1);
-        if let Some(last) = index.min(snapshot).saturating_sub(kept).checked_sub(1)
+        if let Some(last) = index.min(taken(&node)).saturating_sub(kept).checked_sub(1)
             && node.raft.trigger().purge_log(last).await.is_err()
         {
             return;
