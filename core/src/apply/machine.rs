@@ -123,24 +123,29 @@ impl Machine {
         if at.index <= self.applied.index {
             return Err(Fault::new(format!("entry {} comes after {}", at.index, self.applied.index)));
         }
-        let compacted = self.writer.compacted();
+        let mut compactions = Vec::new();
         let mut answers = Vec::new();
         match content {
             Content::Blank => {}
             Content::Commands(commands) => {
                 answers.reserve(commands.len());
                 for command in commands {
+                    let before = self.writer.compacted();
                     answers.push(self.apply_command(Context { at, command })?);
+                    if self.writer.compacted() != before {
+                        compactions.push((before, self.writer.compacted()));
+                    }
                 }
             }
             Content::Membership(membership) => self.applied.membership = membership,
         }
         self.finish_entry(at);
-        if self.writer.compacted() != compacted {
+        // Each on its own, even if several share the entry: each has a hash of its own.
+        for (from, to) in compactions {
             if let Some(compactor) = &self.compactor {
-                compactor.compacted(compacted, self.writer.compacted());
+                compactor.compacted(from, to);
             }
-            self.sinks.events.compacted(self.writer.compacted());
+            self.sinks.events.compacted(to);
         }
         Ok(answers)
     }
