@@ -273,14 +273,14 @@ impl Node {
         self.stopped.cancel();
         self.leadership.alone.store(false, Ordering::Release);
         let parts = self.parts.lock().take();
-        let Some(Parts { log, data_dir }) = parts else { return };
+        // The lock of the directory is held to the end.
+        let Some(Parts { log, data_dir: _held }) = parts else { return };
         self.hub.close();
         // The core may have ended with an error already, which was reported then.
         let _ = self.raft.shutdown().await;
         self.lessor.stop();
         self.backing.clone().close().await;
         log.close().await;
-        drop(data_dir);
     }
 
     /// Stops serving for good because of `reason`.
