@@ -88,7 +88,7 @@ impl World {
                 return false;
             }
         };
-        if let Err(violation) = self.check(&node, env.now()).await {
+        if let Err(violation) = self.check(&node, env.now()) {
             self.trace.lock().violate(violation);
             return false;
         }
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Everything that was promised in earlier lives is there, and nothing else.
-    async fn check(&self, node: &Node, now: Duration) -> Result<(), String> {
+    fn check(&self, node: &Node, now: Duration) -> Result<(), String> {
         let reader = node.reader();
         let (current, compacted) = (reader.current_revision(), reader.compact_revision());
         let history = client::history(reader, compacted.max(1), current)?;

@@ -24,7 +24,7 @@ impl Trace {
 
     /// Notes a broken promise; the first one is kept.
     pub(crate) fn violate(&mut self, what: impl Into<String>) {
-        self.violation.get_or_insert(what.into());
+        self.violation.get_or_insert_with(|| what.into());
     }
 
     /// The broken promise, if any.
