@@ -117,7 +117,7 @@ fn put_all(runtime: &tokio::runtime::Runtime, backing: &Backing, machine: &mut M
 fn apply(machine: &mut Machine, bodies: Vec<Body>) -> f64 {
     let commands: Vec<Command> =
         bodies.into_iter().map(|body| Command { format: 1, body: Some(body), ..Command::default() }).collect();
-    let at = EntryAt { index: machine.applied().index + 1, term: 1, leader: 1 };
+    let at = EntryAt { index: machine.applied().index + 1, term: 1 };
     let begun = cpu();
     black_box(machine.apply_entry(at, Content::Commands(&commands)).expect("applied"));
     (cpu() - begun).as_nanos() as f64

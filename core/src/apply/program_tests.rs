@@ -162,7 +162,7 @@ impl Run {
 
     fn entry(&mut self, index: usize) -> Vec<Applied> {
         let commands = self.log[index].clone();
-        let at = EntryAt { index: index as u64 + 1, term: 1, leader: 1 };
+        let at = EntryAt { index: index as u64 + 1, term: 1 };
         self.bench().machine.apply_entry(at, Content::Commands(&commands)).expect("programs are sound")
     }
 

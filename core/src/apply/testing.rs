@@ -98,7 +98,7 @@ impl Bench {
     pub(crate) fn apply(&mut self, bodies: Vec<Body>) -> Vec<Applied> {
         let command = |body| Command { format: COMMAND_FORMAT, body: Some(body), ..Command::default() };
         let commands: Vec<Command> = bodies.into_iter().map(command).collect();
-        let at = EntryAt { index: self.machine.applied().index + 1, term: 2, leader: 7 };
+        let at = EntryAt { index: self.machine.applied().index + 1, term: 2 };
         self.machine.apply_entry(at, Content::Commands(&commands)).expect("the machine goes on")
     }
 

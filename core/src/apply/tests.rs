@@ -564,7 +564,7 @@ async fn members_and_version() {
 #[tokio::test]
 async fn an_unknown_command_stops_the_machine() {
     let mut bench = Bench::new();
-    let at = EntryAt { index: 1, term: 1, leader: 1 };
+    let at = EntryAt { index: 1, term: 1 };
     let newer = Command { format: 2, body: Some(Body::Put(put("a", ""))), ..Command::default() };
     let fault = bench.machine.apply_entry(at, Content::Commands(&[newer])).unwrap_err();
     assert!(fault.to_string().contains("format 2, this build knows 1"), "{fault}");

@@ -70,8 +70,7 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let at =
-                EntryAt { index: entry.log_id.index() + 1, term: entry.log_id.committed_leader_id().term, leader: 0 };
+            let at = EntryAt { index: entry.log_id.index() + 1, term: entry.log_id.committed_leader_id().term };
             let answers = match entry.payload {
                 EntryPayload::Blank => self.apply_one(at, Content::Blank)?,
                 EntryPayload::Normal(packed) => self.apply_one(at, Content::Commands(packed.commands()))?,
