@@ -10,6 +10,7 @@ use keelkv_core::env::TokioEnv;
 use keelkv_core::node::{Limits, Node, NodeConfig, StorageConfig};
 use keelkv_core::types::{Code, Reply};
 use keelkv_proto::etcdserverpb as pb;
+use keelkv_proto::keelkv::MemberRecord;
 use keelkv_proto::keelkv::command::Body;
 
 fn on_disk(dir: &Path) -> NodeConfig {
@@ -85,13 +86,25 @@ async fn a_directory_has_one_member_at_a_time() {
 }
 
 #[tokio::test]
-async fn data_of_another_member_is_refused() {
+async fn a_member_with_data_stays_who_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
-    start(on_disk(dir.path())).await.stop().await;
-    let other = NodeConfig { cluster_token: "another".into(), ..on_disk(dir.path()) };
-    let env = TokioEnv::new(tokio::runtime::Handle::current());
-    let refused = Node::start(other, env).await.expect_err("is refused");
-    assert!(refused.to_string().contains("belongs to member"), "{refused}");
+    let node = start(on_disk(dir.path())).await;
+    let identity = node.identity().clone();
+    let member = node.state().members().pop().expect("a member");
+    node.stop().await;
+    let other = NodeConfig {
+        name: "renamed".into(),
+        cluster_token: "another".into(),
+        peer_urls: vec!["http://another:2380".into()],
+        client_urls: vec!["http://another:2379".into()],
+        ..on_disk(dir.path())
+    };
+    let node = start(other).await;
+    assert_eq!(node.identity(), &identity);
+    let urls = vec!["http://another:2379".to_owned()];
+    let expected = MemberRecord { name: "renamed".into(), client_urls: urls, ..member };
+    assert_eq!(node.state().members(), [expected], "name and client URLs are the member's own to say");
+    node.stop().await;
 }
 
 #[tokio::test]

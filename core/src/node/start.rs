@@ -179,25 +179,23 @@ fn open_storage(
     }
 }
 
-/// Finds out whose data it is; a new directory becomes this member's.
+/// Finds out whose data it is; a new directory becomes the member that peer URLs and token make. They say
+/// nothing about one that has its data already, as with etcd: it stays who it is.
 fn identify(config: &NodeConfig, env: &dyn Env, engine: &dyn StateEngine) -> Result<Identity, StartError> {
     let unreadable = |error| StartError::new(format!("cannot read whose data this is: {error}"));
-    let wanted = Identity::found(env, &config.peer_urls, &config.cluster_token);
-    match Identity::load(engine).map_err(unreadable)? {
-        Some(found) if found.cluster_id != wanted.cluster_id || found.member_id != wanted.member_id => {
-            Err(StartError::new(format!(
-                "the data directory belongs to member {:x} of cluster {:x}, but these peer URLs and this token make \
-                 member {:x} of cluster {:x}: start with the URLs and the token it was made with, or choose another \
-                 --data-dir",
-                found.member_id, found.cluster_id, wanted.member_id, wanted.cluster_id
-            )))
-        }
-        Some(found) => Ok(found),
-        None => {
-            wanted.save(engine).map_err(unreadable)?;
-            Ok(wanted)
-        }
+    let founded = Identity::found(env, &config.peer_urls, &config.cluster_token);
+    let Some(known) = Identity::load(engine).map_err(unreadable)? else {
+        founded.save(engine).map_err(unreadable)?;
+        return Ok(founded);
+    };
+    if (known.cluster_id, known.member_id) != (founded.cluster_id, founded.member_id) {
+        tracing::warn!(
+            cluster_id = format!("{:x}", known.cluster_id),
+            local_member_id = format!("{:x}", known.member_id),
+            "the data directory was made with other peer URLs or another token: it keeps its ids, and these are ignored"
+        );
     }
+    Ok(known)
 }
 
 fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
@@ -247,17 +245,19 @@ async fn lead_and_publish(node: &Arc<Node>) -> Result<(), StartError> {
         () = node.stopped() => return Err(StartError::new(node.failure().unwrap_or_default())),
     }
 
+    let known = node.state.member(node.identity.member_id);
     let record = MemberRecord {
         format: MEMBER_FORMAT,
         id: node.identity.member_id,
         name: node.config.name.clone(),
-        peer_urls: node.config.peer_urls.clone(),
+        // These change by request only: others must reach the member by what they agreed on.
+        peer_urls: known.as_ref().map_or_else(|| node.config.peer_urls.clone(), |known| known.peer_urls.clone()),
         client_urls: node.config.client_urls.clone(),
         is_learner: false,
         incarnation: node.identity.incarnation.clone(),
         removed: false,
     };
-    if node.state.member(record.id).as_ref() != Some(&record) {
+    if known.as_ref() != Some(&record) {
         let published = node.propose(command::Body::MemberPut(record)).await;
         published.map_err(|error| failed("cannot publish the member", &error))?;
     }
