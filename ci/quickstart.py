@@ -54,10 +54,10 @@ def start(data_dir: str, url: str) -> subprocess.Popen[str]:
 
 
 def main() -> int:
-    block = (ROOT / "README.md").read_text().split(MARK)[1].split("```")[0]
-    # The watch runs until the shell ends; give it the time to hear of everything, then end it.
-    watched = 'for i in $(seq 100); do [ "$(grep -c . watched)" -ge 9 ] && break; sleep 0.1; done; kill $!; wait\n'
-    script = block.replace("--rev=1 &", "--rev=1 > watched &") + watched
+    use, end = (part.split("```")[0] for part in (ROOT / "README.md").read_text().split(MARK)[1:])
+    # Whoever reads the watch ends it when it has shown everything; then it must end.
+    watched = 'for i in $(seq 100); do [ "$(grep -c . watched)" -ge 9 ] && break; sleep 0.1; done\n'
+    script = use.replace("--rev=1 &", "--rev=1 > watched &") + watched + end + "wait\n"
     with tempfile.TemporaryDirectory() as scratch:
         url = f"http://127.0.0.1:{free_port()}"
         server = start(f"{scratch}/data", url)

@@ -137,9 +137,19 @@ impl Client {
 
     /// One unary call, waiting for its answer. Nothing else may be in flight.
     pub fn call<Q: Message, A: Message + Default>(&mut self, path: &'static str, request: &Q) -> Result<A, CallError> {
+        self.call_within(CALL_TIMEOUT, path, request)
+    }
+
+    /// The same for calls that may take longer than others.
+    pub fn call_within<Q: Message, A: Message + Default>(
+        &mut self,
+        timeout: Duration,
+        path: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
         self.connections[0].open(CALL_TOKEN, path, &request.encode_to_vec(), true)?;
         self.flush(0)?;
-        let deadline = Instant::now() + CALL_TIMEOUT;
+        let deadline = Instant::now() + timeout;
         let mut ready = Vec::new();
         let mut answer = None;
         let mut end = None;

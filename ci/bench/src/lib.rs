@@ -1,15 +1,15 @@
 //! Measures etcd and keelkv under the same load, by turns in one run.
 //!
 //! ```text
-//! main -> runner (rows) and scenario/* -> generator, fan_out: closed loops
+//! main -> runner (rows) and scenario/* -> generator, fan_out: closed loops; large_read; probe: single calls beside
 //!                                            | workload/*: what to send, what a right answer is
 //!                                            v
 //!                                         client (epoll) -> http2 -> server
 //!         meter: rates, latencies, CPU of both processes, memory -> report: table, JSON
 //! ```
 //!
-//! Server and generator share the machine, so the generator is one thread without a runtime. Its CPU is part of
-//! every report.
+//! Server and generator share the machine, so the generator is one thread without a runtime; only single calls
+//! beside a load have threads of their own. Its CPU is part of every report.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -20,9 +20,11 @@ pub mod fan_out;
 pub mod fields;
 pub mod generator;
 pub mod http2;
+pub mod large_read;
 pub mod machine;
 pub mod meter;
 pub mod options;
+pub mod probe;
 pub mod process;
 pub mod report;
 pub mod rpc;

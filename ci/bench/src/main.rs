@@ -13,7 +13,7 @@ use keelkv_bench::machine::Machine;
 use keelkv_bench::options::{Options, Scenario};
 use keelkv_bench::report::Report;
 use keelkv_bench::runner::{self, Side};
-use keelkv_bench::scenario::{idle_watchers, load};
+use keelkv_bench::scenario::{idle_watchers, large, load};
 use keelkv_bench::server::Launch;
 
 fn main() -> Result<ExitCode> {
@@ -27,7 +27,7 @@ fn main() -> Result<ExitCode> {
     let launches = [etcd, keelkv];
     let versions = [version(&options.etcd)?, version(&options.keelkv)?];
     let machine = Machine::describe(directory.path())?;
-    let mut report = Report { machine, versions, rows: Vec::new(), load: None, idle_watchers: None, marks: Vec::new() };
+    let mut report = Report::new(machine, versions);
 
     if !options.rows().is_empty() && !options.in_flight.is_empty() {
         run_rows(&launches, directory.path(), &options, &mut report)?;
@@ -46,6 +46,12 @@ fn main() -> Result<ExitCode> {
             Scenario::IdleWatchers => {
                 let first = idle_watchers::run(etcd, &place(etcd), &options)?;
                 report.idle_watchers = Some([first, idle_watchers::run(keelkv, &place(keelkv), &options)?]);
+            }
+            Scenario::Large => {
+                let first = large::run(etcd, &place(etcd), &options)?;
+                fs::remove_dir_all(place(etcd))?;
+                report.large = Some([first, large::run(keelkv, &place(keelkv), &options)?]);
+                fs::remove_dir_all(place(keelkv))?;
             }
         }
     }

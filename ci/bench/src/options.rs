@@ -56,7 +56,7 @@ pub struct Options {
     #[arg(long, default_value_t = 100)]
     pub watchers: usize,
 
-    /// Keys of the load scenario.
+    /// Keys of the load scenario and of the large one.
     #[arg(long, default_value_t = 1_000_000)]
     pub load_keys: u64,
 
@@ -75,6 +75,10 @@ pub struct Options {
     /// Streams that the idle watchers are spread over.
     #[arg(long, default_value_t = 100)]
     pub idle_streams: usize,
+
+    /// Length in seconds of a stretch of puts with a compaction or a defragmentation in it.
+    #[arg(long, default_value_t = 10.0)]
+    pub stretch: f64,
 
     /// Where data directories are made; a real disk.
     #[arg(long, default_value = "target/bench")]
@@ -129,6 +133,8 @@ pub enum Scenario {
     Load,
     /// Puts beside watchers of keys that are not written.
     IdleWatchers,
+    /// Many keys: reads about all of them, and others beside reads, compactions and defragmentation of them.
+    Large,
 }
 
 impl Options {

@@ -57,6 +57,13 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     })
 }
 
+/// Makes the peak of a process's memory start anew from what is resident now.
+pub fn reset_peak(pid: u32) -> io::Result<()> {
+    /// What the kernel takes for that wish (proc(5), `clear_refs`).
+    const PEAK: &str = "5";
+    fs::write(format!("{}/clear_refs", directory(Some(pid))), PEAK)
+}
+
 /// Bytes allocated on disk below a directory.
 pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
@@ -86,6 +93,17 @@ fn line(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peak_can_start_anew() {
+        const BYTES: usize = 64 << 20;
+        let pid = std::process::id();
+        drop(std::hint::black_box(vec![1_u8; BYTES]));
+        assert!(memory(pid).unwrap().peak_bytes >= BYTES as u64);
+        reset_peak(pid).unwrap();
+        let memory = memory(pid).unwrap();
+        assert!(memory.peak_bytes < memory.rss_bytes + BYTES as u64 / 2, "{memory:?}");
+    }
 
     #[test]
     fn this_process_uses_memory_and_time() {

@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::meter::Sample;
 use crate::options::Row;
 use crate::scenario::idle_watchers::IdleWatcherFigures;
+use crate::scenario::large::{self, LargeFigures};
 use crate::scenario::load::LoadFigures;
 
 /// One row at one load. Index 0 is etcd, 1 is keelkv.
@@ -53,11 +54,14 @@ pub struct Report {
     pub load: Option<[LoadFigures; 2]>,
     /// The idle-watchers scenario.
     pub idle_watchers: Option<[IdleWatcherFigures; 2]>,
+    /// The scenario of a large store.
+    pub large: Option<[LargeFigures; 2]>,
     /// The marks that apply to what was run.
     pub marks: Vec<Mark>,
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
+/// Bytes of the unit that memory and disk are printed in.
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 impl RowFigures {
     /// Orders the stretches of both sides.
@@ -86,16 +90,18 @@ fn median(samples: &[Sample]) -> Sample {
 }
 
 impl Report {
+    /// A report without figures.
+    pub fn new(machine: Machine, versions: [String; 2]) -> Self {
+        let (rows, marks) = (Vec::new(), Vec::new());
+        Self { machine, versions, rows, load: None, idle_watchers: None, large: None, marks }
+    }
+
     /// Compares what was measured with what is required.
     pub fn judge(&mut self) {
         let at_least =
             |what: String, measured: f64, required| Mark { what, measured, required, met: measured >= required };
-        let at_most = |what: &str, measured: f64, required| Mark {
-            what: what.into(),
-            measured,
-            required,
-            met: measured <= required,
-        };
+        let at_most =
+            |what: String, measured: f64, required| Mark { what, measured, required, met: measured <= required };
         let rows = self.rows.iter();
         let marks = rows.filter_map(|row| {
             Some(at_least(
@@ -107,12 +113,15 @@ impl Report {
         self.marks = marks.collect();
         if let Some([etcd, keelkv]) = &self.load {
             let resident = keelkv.loaded.rss_bytes as f64 / etcd.loaded.rss_bytes as f64;
-            self.marks.push(at_most("resident memory after the load: of etcd's, at most", resident, 1.0 / 3.0));
+            self.marks.push(at_most("resident memory after the load: of etcd's, at most".into(), resident, 1.0 / 3.0));
             let restart = keelkv.restart_seconds / etcd.restart_seconds;
-            self.marks.push(at_most("restart after the load: of etcd's time, at most", restart, 0.2));
+            self.marks.push(at_most("restart after the load: of etcd's time, at most".into(), restart, 0.2));
         }
         if let Some([_, keelkv]) = &self.idle_watchers {
             self.marks.push(at_least("put rate kept beside idle watchers, at least".into(), keelkv.kept, 0.8));
+        }
+        if let Some([_, keelkv]) = &self.large {
+            self.marks.extend(keelkv.limits().into_iter().map(|(what, is, limit)| at_most(what, is, limit)));
         }
     }
 
@@ -139,6 +148,9 @@ impl Report {
         }
         if let Some(sides) = &self.idle_watchers {
             write_idle_watchers(sides, out)?;
+        }
+        if let Some(sides) = &self.large {
+            large::write(sides, out)?;
         }
         if !self.marks.is_empty() {
             writeln!(out, "\n| mark | measured | required | |\n|---|---:|---:|---|")?;

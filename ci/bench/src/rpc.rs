@@ -2,6 +2,8 @@
 
 /// `KV.Range`
 pub const RANGE: &str = "/etcdserverpb.KV/Range";
+/// `KV.RangeStream`
+pub const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
 /// `KV.Put`
 pub const PUT: &str = "/etcdserverpb.KV/Put";
 /// `KV.DeleteRange`
@@ -12,6 +14,8 @@ pub const TXN: &str = "/etcdserverpb.KV/Txn";
 pub const COMPACT: &str = "/etcdserverpb.KV/Compact";
 /// `Maintenance.HashKV`
 pub const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
+/// `Maintenance.Defragment`
+pub const DEFRAGMENT: &str = "/etcdserverpb.Maintenance/Defragment";
 /// `Watch.Watch`
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// `Lease.LeaseGrant`

@@ -112,7 +112,7 @@ pub fn row(sides: &mut [Side; 2], row: Row, in_flight: usize, options: &Options)
 }
 
 /// Writes keys without measuring.
-fn fill(server: &Server, options: &Options, letter: u8, keys: u64) -> Result<()> {
+pub fn fill(server: &Server, options: &Options, letter: u8, keys: u64) -> Result<()> {
     let mut load = Load::new(letter, keys, FILL_BATCH, options.value_size);
     let plan = Plan {
         in_flight: FILL_IN_FLIGHT,

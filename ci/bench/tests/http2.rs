@@ -3,18 +3,26 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use keelkv_bench::client::Client;
 use keelkv_bench::http2::Event;
+use keelkv_bench::large_read::LargeRead;
+use keelkv_bench::rpc;
+use keelkv_proto::etcdserverpb::{RangeResponse, RangeStreamResponse};
+use keelkv_proto::mvccpb::KeyValue;
+use prost::Message;
 
 const ECHO: &str = "/test/Echo";
 const FAIL: &str = "/test/Fail";
 const LARGE: &str = "/test/Large";
 const LARGE_BYTES: usize = 3 << 20;
+/// A store of that many keys, sent in pieces of 100 or at once. `Range` loses one key.
+const KEYS: usize = 1000;
+const PIECE: usize = 100;
 const ROUND: Duration = Duration::from_secs(20);
 
 /// A gRPC-like server on a thread of its own, with limits tight enough to be met.
@@ -51,6 +59,14 @@ async fn serve(request: http::Request<RecvStream>, mut respond: SendResponse<Byt
         match path.as_str() {
             ECHO => send(&mut stream, data).await,
             LARGE => send(&mut stream, message(&vec![7; LARGE_BYTES])).await,
+            rpc::RANGE_STREAM => {
+                for piece in 1..=KEYS / PIECE {
+                    let count = if piece * PIECE == KEYS { KEYS } else { 0 };
+                    let range_response = Some(keys(PIECE, count));
+                    send(&mut stream, message(&RangeStreamResponse { range_response }.encode_to_vec())).await;
+                }
+            }
+            rpc::RANGE => send(&mut stream, message(&keys(KEYS - 1, KEYS).encode_to_vec())).await,
             _ => {}
         }
     }
@@ -78,13 +94,18 @@ fn message(body: &[u8]) -> Bytes {
     framed.freeze()
 }
 
+fn keys(sent: usize, count: usize) -> RangeResponse {
+    let pair = KeyValue { key: "k".into(), value: vec![7; 200].into(), ..Default::default() };
+    RangeResponse { kvs: vec![pair; sent], count: count as i64, ..Default::default() }
+}
+
 /// Feeds every event to `on` until it says that it has had enough.
 fn pump(client: &mut Client, mut on: impl FnMut(Event<'_>) -> bool) {
     let mut ready = Vec::new();
-    let deadline = std::time::Instant::now() + ROUND;
+    let deadline = Instant::now() + ROUND;
     let mut done = false;
     while !done {
-        assert!(std::time::Instant::now() < deadline, "the exchange does not come to an end");
+        assert!(Instant::now() < deadline, "the exchange does not come to an end");
         client.wait(Duration::from_millis(100), &mut ready).unwrap();
         for &index in &ready {
             client.connection(index).receive(&mut |event| done |= on(event)).unwrap();
@@ -173,4 +194,21 @@ fn errors_and_large_replies() {
     assert_eq!(ends[0], (0, 5, "gone".to_owned()));
     assert_eq!(ends[2], (2, 5, "gone".to_owned()));
     assert_eq!(ends[3].1, 0);
+}
+
+#[test]
+fn a_large_read_counts_what_comes_and_keeps_to_its_pace() {
+    let address = start(|_| {});
+    let read =
+        |stream, bytes_per_second| LargeRead { stream, bytes_per_second }.run(Client::connect(address, 1).unwrap());
+    let fast = read(true, None).unwrap();
+    assert_eq!((fast.keys, fast.messages), (KEYS as u64, (KEYS / PIECE) as u64));
+    assert!(fast.bytes > 200 * fast.keys);
+
+    let began = Instant::now();
+    read(true, Some(fast.bytes * 4)).unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(240), "a quarter of a second for all of it");
+
+    let lost = read(false, None).unwrap_err().to_string();
+    assert_eq!(lost, "999 keys came, 1000 were counted");
 }

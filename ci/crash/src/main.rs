@@ -19,7 +19,7 @@ mod verifier;
 mod write;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -83,7 +83,8 @@ struct Options {
     #[arg(long, requires = "undo")]
     lose_all: bool,
 
-    /// Succeed only if a violation is found: proves that this server's fault is one that is caught.
+    /// Succeed only if a violation is found in what the server serves, in one of a few attempts: proves that this
+    /// server's fault is one that is caught.
     #[arg(long)]
     expect_violation: bool,
 
@@ -92,18 +93,55 @@ struct Options {
     dir: PathBuf,
 }
 
+/// A proof needs a server that serves: one that refuses to start has noticed by itself, which proves nothing about
+/// the checks. How soon that happens is chance, so another data directory and the next seed are tried.
+const PROOF_ATTEMPTS: u64 = 8;
+
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     fs::create_dir_all(&options.dir)?;
     let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&options.dir)?;
     let machine = Machine::describe(directory.path())?;
     let seed = options.seed.unwrap_or_else(rand::random);
-    let data = directory.path().join("server");
+    println!(
+        "{} cycles of SIGKILL, seed {seed}, data on {} ({})",
+        options.cycles, machine.directory, machine.file_system
+    );
+    let (passed, failed) = if options.expect_violation {
+        let found = prove(&options, directory.path(), seed)?;
+        (u32::from(found), u32::from(!found))
+    } else {
+        let outcome = run(&options, directory.path(), seed)?;
+        (outcome.passed, u32::from(outcome.violation.is_some()))
+    };
+    if failed > 0 {
+        println!("what the server left is kept in {}", directory.keep().display());
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the checks find what the server's fault does to its data.
+fn prove(options: &Options, directory: &Path, seed: u64) -> Result<bool> {
+    for attempt in 0..PROOF_ATTEMPTS {
+        let seed = seed.wrapping_add(attempt);
+        let outcome = run(options, &directory.join(format!("attempt-{attempt}")), seed)?;
+        if outcome.violation.is_some_and(|violation| violation.in_data) {
+            return Ok(true);
+        }
+        println!("attempt {} of {PROOF_ATTEMPTS}, seed {seed}: no violation in the data", attempt + 1);
+    }
+    Ok(false)
+}
+
+/// One campaign, with all that it leaves below `directory`.
+fn run(options: &Options, directory: &Path, seed: u64) -> Result<Outcome> {
+    let server = directory.join("server");
     let disk = options.shim.clone().zip(options.undo.clone()).map(|(library, undo)| ForgetfulDisk {
         library,
         undo,
-        journal: directory.path().join("journal"),
-        data: data.join("data"),
+        journal: directory.join("journal"),
+        data: server.join("data"),
         lose_all: options.lose_all,
     });
     let plan = Plan {
@@ -116,23 +154,11 @@ fn main() -> Result<ExitCode> {
         disk,
         later_flags: options.later_flag.clone(),
     };
-    println!("{} cycles of SIGKILL, seed {seed}, data on {} ({})", plan.cycles, machine.directory, machine.file_system);
     let mut launch = Launch::new("server", &options.server);
     launch.flags.clone_from(&options.flag);
-    let outcome = campaign::run(&launch, &data, &plan)?;
+    let outcome = campaign::run(&launch, &server, &plan)?;
     report(&outcome);
-    // A server that refuses to start has noticed by itself; it proves nothing about the checks.
-    let ok = match &outcome.violation {
-        Some(violation) => options.expect_violation && violation.in_data,
-        None => !options.expect_violation,
-    };
-    if outcome.violation.is_some() && !ok {
-        println!("what the server left is kept in {}", directory.keep().display());
-    }
-    let failed = u32::from(!ok);
-    let passed = if options.expect_violation { u32::from(ok) } else { outcome.passed };
-    println!("{passed} passed, {failed} failed");
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome)
 }
 
 fn report(outcome: &Outcome) {

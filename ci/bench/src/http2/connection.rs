@@ -162,24 +162,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what the socket has and reports what it means. Answers to the peer's frames are queued; call
+    /// Reads what the socket has, at most a buffer full, and reports what it means: a server that sends without end
+    /// must not keep its reader from everything else. Answers to the peer's frames are queued; call
     /// [`Connection::flush`] afterwards.
     pub fn receive(&mut self, on: &mut impl FnMut(Event<'_>)) -> io::Result<()> {
-        loop {
-            let space = self.input.len() - self.input_filled;
-            let read = match self.socket.read(&mut self.input[self.input_filled..]) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            self.input_filled += read;
-            self.take_frames(on)?;
-            if read < space {
-                return Ok(());
-            }
+        match self.socket.read(&mut self.input[self.input_filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => self.input_filled += read,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
         }
+        self.take_frames(on)
     }
 
     fn take_frames(&mut self, on: &mut impl FnMut(Event<'_>)) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Measurements that are not a rate at several loads.
 
 pub mod idle_watchers;
+pub mod large;
 pub mod load;
 
 /// The median of figures that can be ordered.

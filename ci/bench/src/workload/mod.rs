@@ -1,18 +1,22 @@
 //! What the load consists of: one file per kind of request.
 
+mod all_keys;
 mod delete;
 mod get;
 mod keep_alive;
 mod load;
 mod put;
 mod txn;
+mod until;
 
+pub use all_keys::{AllKeys, EVERYTHING};
 pub use delete::Delete;
 pub use get::Get;
 pub use keep_alive::KeepAlive;
 pub use load::Load;
 pub use put::Put;
 pub use txn::PutIfUnchanged;
+pub use until::Until;
 
 /// A stream of requests. A slot is one of the requests in flight; it issues its next request when the previous
 /// one was answered.

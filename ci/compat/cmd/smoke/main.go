@@ -25,13 +25,13 @@ func main() {
 	passed := 0
 	for _, part := range []struct {
 		name string
-		run  func(context.Context, string) error
+		run  func(context.Context, *clientv3.Client) error
 	}{
 		{"kv", kv}, {"txn", txn}, {"watch", watch}, {"watch resumes after a lost connection", resume},
 		{"lease", lease}, {"mutex", mutex}, {"election", election}, {"stm", stm},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		err := part.run(ctx, os.Args[1])
+		err := connected(os.Args[1], func(c *clientv3.Client) error { return part.run(ctx, c) })
 		cancel()
 		if err != nil {
 			fmt.Printf("go client: %s: %v\n%d passed, 1 failed\n", part.name, err, passed)
@@ -46,6 +46,30 @@ func dial(endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second})
 }
 
+// connected runs something with a connection of its own.
+func connected(endpoint string, run func(*clientv3.Client) error) error {
+	c, err := dial(endpoint)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return run(c)
+}
+
+// session is of a client of its own, as sessions of different programs are; done ends both.
+func session(endpoint string) (s *concurrency.Session, done func(), err error) {
+	c, err := dial(endpoint)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = concurrency.NewSession(c, concurrency.WithTTL(10))
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return s, func() { s.Close(); c.Close() }, nil
+}
+
 func expect(ok bool, format string, args ...any) error {
 	if ok {
 		return nil
@@ -53,12 +77,7 @@ func expect(ok bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-func kv(ctx context.Context, endpoint string) error {
-	c, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func kv(ctx context.Context, c *clientv3.Client) error {
 	first, err := c.Put(ctx, "go/kv/a", "1")
 	if err != nil {
 		return err
@@ -79,7 +98,7 @@ func kv(ctx context.Context, endpoint string) error {
 	if err != nil {
 		return err
 	}
-	status, err := c.Status(ctx, endpoint)
+	status, err := c.Status(ctx, c.Endpoints()[0])
 	if err != nil {
 		return err
 	}
@@ -92,12 +111,7 @@ func kv(ctx context.Context, endpoint string) error {
 	)
 }
 
-func txn(ctx context.Context, endpoint string) error {
-	c, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func txn(ctx context.Context, c *clientv3.Client) error {
 	create := func() (*clientv3.TxnResponse, error) {
 		return c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision("go/txn"), "=", 0)).
 			Then(clientv3.OpPut("go/txn", "made")).Else(clientv3.OpGet("go/txn")).Commit()
@@ -116,12 +130,7 @@ func txn(ctx context.Context, endpoint string) error {
 	)
 }
 
-func watch(ctx context.Context, endpoint string) error {
-	c, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func watch(ctx context.Context, c *clientv3.Client) error {
 	put, err := c.Put(ctx, "go/watch", "0")
 	if err != nil {
 		return err
@@ -167,17 +176,12 @@ func follow(ctx context.Context, c *clientv3.Client, key string, from int64, eve
 }
 
 // resume cuts the connection of a watcher again and again while others write.
-func resume(ctx context.Context, endpoint string) error {
-	way, err := newWay(endpoint)
+func resume(ctx context.Context, writer *clientv3.Client) error {
+	way, err := newWay(writer.Endpoints()[0])
 	if err != nil {
 		return err
 	}
 	defer way.close()
-	writer, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer writer.Close()
 	watcher, err := dial(way.address())
 	if err != nil {
 		return err
@@ -205,12 +209,7 @@ func resume(ctx context.Context, endpoint string) error {
 	return errors.Join(wrote, followed)
 }
 
-func lease(ctx context.Context, endpoint string) error {
-	c, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func lease(ctx context.Context, c *clientv3.Client) error {
 	granted, err := c.Grant(ctx, 5)
 	if err != nil {
 		return err
@@ -244,7 +243,7 @@ func lease(ctx context.Context, endpoint string) error {
 	)
 }
 
-func mutex(ctx context.Context, endpoint string) error {
+func mutex(ctx context.Context, c *clientv3.Client) error {
 	counter, most := 0, 0
 	var guard sync.Mutex
 	var group sync.WaitGroup
@@ -252,17 +251,12 @@ func mutex(ctx context.Context, endpoint string) error {
 	for i := range errs {
 		group.Go(func() {
 			errs[i] = func() error {
-				c, err := dial(endpoint)
+				own, done, err := session(c.Endpoints()[0])
 				if err != nil {
 					return err
 				}
-				defer c.Close()
-				session, err := concurrency.NewSession(c, concurrency.WithTTL(10))
-				if err != nil {
-					return err
-				}
-				defer session.Close()
-				m := concurrency.NewMutex(session, "go/mutex")
+				defer done()
+				m := concurrency.NewMutex(own, "go/mutex")
 				for range 5 {
 					if err := m.Lock(ctx); err != nil {
 						return err
@@ -271,7 +265,7 @@ func mutex(ctx context.Context, endpoint string) error {
 					counter++
 					most = max(most, counter)
 					guard.Unlock()
-					if _, err := c.Put(ctx, "go/mutex-held", fmt.Sprint(i)); err != nil {
+					if _, err := own.Client().Put(ctx, "go/mutex-held", fmt.Sprint(i)); err != nil {
 						return err
 					}
 					guard.Lock()
@@ -289,20 +283,15 @@ func mutex(ctx context.Context, endpoint string) error {
 	return errors.Join(append(errs, expect(most == 1, "%d held the lock at once", most))...)
 }
 
-func election(ctx context.Context, endpoint string) error {
+func election(ctx context.Context, c *clientv3.Client) error {
 	var elections []*concurrency.Election
 	for range 2 {
-		c, err := dial(endpoint)
+		own, done, err := session(c.Endpoints()[0])
 		if err != nil {
 			return err
 		}
-		defer c.Close()
-		session, err := concurrency.NewSession(c, concurrency.WithTTL(10))
-		if err != nil {
-			return err
-		}
-		defer session.Close()
-		elections = append(elections, concurrency.NewElection(session, "go/election"))
+		defer done()
+		elections = append(elections, concurrency.NewElection(own, "go/election"))
 	}
 	observer := elections[1].Observe(ctx)
 	if err := elections[0].Campaign(ctx, "first"); err != nil {
@@ -333,12 +322,7 @@ func election(ctx context.Context, endpoint string) error {
 }
 
 // stm moves an amount between two keys from many sides at once.
-func stm(ctx context.Context, endpoint string) error {
-	c, err := dial(endpoint)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func stm(ctx context.Context, c *clientv3.Client) error {
 	var group sync.WaitGroup
 	errs := make([]error, 4)
 	for i := range errs {
