@@ -38,7 +38,7 @@ impl Leases {
     /// Reads the leases, without their keys.
     pub(super) fn load(rows: &dyn EngineRead) -> io::Result<Self> {
         let mut this = Self::default();
-        super::machine::each_row(rows, Table::Leases, |_, value| {
+        rows.visit(Table::Leases, &[], &[], &mut |_, value| {
             let record = LeaseRecord::decode(value).map_err(io::Error::other)?;
             let lease = Lease { ttl: record.ttl, remaining: record.remaining_ttl, keys: BTreeSet::new() };
             this.all.insert(record.id, lease);

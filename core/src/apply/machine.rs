@@ -1,6 +1,5 @@
 //! The state machine: entries of the log in, state and answers out.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -199,21 +198,4 @@ pub(super) fn decode_applied(record: Bytes) -> Result<AppliedRecord, Fault> {
         return Ok(record);
     }
     Err(Fault::new(format!("the state has format {}, this build knows {FORMAT}: run the newer version", record.format)))
-}
-
-/// Goes through the rows of a table in order.
-pub(super) fn each_row(
-    rows: &dyn EngineRead,
-    table: Table,
-    mut each: impl FnMut(Bytes, Bytes) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut from = Vec::new();
-    loop {
-        let part = rows.scan(table, &from, &[], 256)?;
-        let Some((last, _)) = part.last() else { return Ok(()) };
-        from = [&last[..], &[0]].concat();
-        for (key, value) in part {
-            each(key, value)?;
-        }
-    }
 }

@@ -9,7 +9,6 @@ use parking_lot::RwLock;
 use prost::Message;
 
 use super::leases::{Lease, Leases};
-use super::machine::each_row;
 use crate::storage::engine::{EngineRead, Table};
 
 /// Leases, alarms, members and the cluster version as they are after the last applied entry. Looking
@@ -83,13 +82,13 @@ impl StateView {
     pub(super) fn reload(&self, rows: &dyn EngineRead, cluster_version: String) -> io::Result<()> {
         let leases = Leases::load(rows)?;
         let mut alarms = BTreeSet::new();
-        each_row(rows, Table::Alarms, |key, _| {
+        rows.visit(Table::Alarms, &[], &[], &mut |key, _| {
             let alarm = AlarmMember::decode(key).map_err(io::Error::other)?;
             alarms.insert((alarm.alarm, alarm.member_id));
             Ok(())
         })?;
         let mut members = BTreeMap::new();
-        each_row(rows, Table::Members, |_, value| {
+        rows.visit(Table::Members, &[], &[], &mut |_, value| {
             let member = MemberRecord::decode(value).map_err(io::Error::other)?;
             members.insert(member.id, member);
             Ok(())

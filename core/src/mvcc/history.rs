@@ -4,7 +4,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use keelkv_proto::keelkv::HistoryRecord;
 use keelkv_proto::mvccpb::KeyValue;
 use prost::Message;
@@ -25,7 +25,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// Reads a row of table History.
-    pub(crate) fn decode(key: &[u8], value: Bytes) -> io::Result<Self> {
+    pub(crate) fn decode(key: &[u8], value: impl Buf) -> io::Result<Self> {
         let at = Revision::from_key(key).ok_or_else(|| damaged(format!("history key of {} bytes", key.len())))?;
         let record = HistoryRecord::decode(value).map_err(|error| damaged(format!("history record {at}: {error}")))?;
         if record.format != FORMAT {
@@ -99,6 +99,15 @@ pub(crate) fn scan(rows: &dyn EngineRead, from: Revision, to: i64, limit: usize)
     let end = Revision::new(to.saturating_add(1), 0).to_key();
     let found = rows.scan(Table::History, &from.to_key(), &end, limit)?;
     found.into_iter().map(|(key, value)| Row::decode(&key, value)).collect()
+}
+
+/// Shows every row with main revision `<= to` to `each`, in order.
+pub(crate) fn visit(rows: &dyn EngineRead, to: i64, mut each: impl FnMut(Row)) -> io::Result<()> {
+    let end = Revision::new(to.saturating_add(1), 0).to_key();
+    rows.visit(Table::History, &[], &end, &mut |key, value| {
+        each(Row::decode(key, value)?);
+        Ok(())
+    })
 }
 
 /// The revision that follows in the order of rows.

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use keelkv_proto::keelkv::AppliedRecord;
 
 use super::history;
@@ -13,13 +12,53 @@ use super::tree::Tree;
 use crate::storage::backing::Backing;
 use crate::types::Revision;
 
-/// Rows that are read at once.
-const ROWS: usize = 4096;
+/// All changes of the history, in its order. Few large allocations: a start must not take more memory than what it
+/// starts.
+#[derive(Default)]
+struct Changes {
+    parts: Vec<Part>,
+}
+
+/// Up to [`PART`] changes; their keys lie one after the other.
+#[derive(Default)]
+struct Part {
+    keys: Vec<u8>,
+    changes: Vec<Change>,
+}
 
 struct Change {
-    key: Bytes,
+    /// Where its key ends; it begins where the one before ends.
+    key_end: usize,
     at: Revision,
     known: Option<Known>,
+}
+
+const PART: usize = 4096;
+
+impl Changes {
+    fn push(&mut self, key: &[u8], at: Revision, known: Option<Known>) {
+        if self.parts.last().is_none_or(|part| part.changes.len() == PART) {
+            self.parts.push(Part { keys: Vec::new(), changes: Vec::with_capacity(PART) });
+        }
+        let Some(part) = self.parts.last_mut() else { return };
+        part.keys.extend_from_slice(key);
+        part.changes.push(Change { key_end: part.keys.len(), at, known });
+    }
+
+    fn len(&self) -> usize {
+        self.parts.last().map_or(0, |last| (self.parts.len() - 1) * PART + last.changes.len())
+    }
+
+    fn get(&self, place: u32) -> (&[u8], &Change) {
+        let (part, place) = (&self.parts[place as usize / PART], place as usize % PART);
+        let start = place.checked_sub(1).map_or(0, |before| part.changes[before].key_end);
+        let change = &part.changes[place];
+        (&part.keys[start..change.key_end], change)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len() as u32).map(|place| self.get(place).0)
+    }
 }
 
 impl Store {
@@ -38,27 +77,15 @@ impl Store {
     /// [`Store::load`] again, when the rows were replaced by others.
     pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
         let (current, compacted) = (applied.revision, applied.compact_revision);
-        let mut changes = Vec::new();
-        let mut from = Revision::default();
-        loop {
-            let rows = history::scan(&self.backing, from, current, ROWS)?;
-            let ended = rows.len() < ROWS;
-            from = rows.last().map_or(from, |row| history::next(row.at));
-            for row in rows {
-                let known = row.known();
-                changes.push(Change { key: row.record.key, at: row.at, known });
-            }
-            if ended {
-                break;
-            }
-        }
-        let mut order = order(&changes).into_iter().map(|place| &changes[place as usize]).peekable();
+        let mut changes = Changes::default();
+        history::visit(&self.backing, current, |row| changes.push(&row.record.key, row.at, row.known()))?;
+        let mut order = order(&changes).into_iter().map(|place| changes.get(place)).peekable();
         let keys = std::iter::from_fn(|| {
             loop {
-                let first = order.next()?;
+                let (key, first) = order.next()?;
                 let mut versions = Versions::new(first.at, first.known);
                 let mut newest = first.known;
-                while let Some(next) = order.next_if(|next| next.key == first.key) {
+                while let Some((_, next)) = order.next_if(|(next, _)| *next == key) {
                     versions.push(next.at, next.known);
                     newest = next.known;
                 }
@@ -68,9 +95,9 @@ impl Store {
                 if let Some(known) = newest
                     && known.lease != 0
                 {
-                    leased(&first.key, known.lease);
+                    leased(key, known.lease);
                 }
-                return Some((&first.key, versions));
+                return Some((key, versions));
             }
         });
         let tree = Tree::build(keys, current);
@@ -84,10 +111,10 @@ impl Store {
 
 /// The places of changes, by key, and of one key by revision. Comparing keys means to fetch them from
 /// all over the memory, so as much of each as tells most of them apart is compared first.
-fn order(changes: &[Change]) -> Vec<u32> {
-    let Some((first, others)) = changes.split_first() else { return Vec::new() };
-    let shared = others.iter().fold(first.key.len(), |shared, change| {
-        let same = first.key[..shared].iter().zip(&change.key).take_while(|(a, b)| a == b);
+fn order(changes: &Changes) -> Vec<u32> {
+    let Some(first) = changes.keys().next() else { return Vec::new() };
+    let shared = changes.keys().fold(first.len(), |shared, key| {
+        let same = first[..shared].iter().zip(key).take_while(|(a, b)| a == b);
         same.count()
     });
     let start = |key: &[u8]| {
@@ -96,9 +123,9 @@ fn order(changes: &[Change]) -> Vec<u32> {
         start[..length].copy_from_slice(&key[shared..shared + length]);
         u128::from_be_bytes(start)
     };
-    let mut order: Vec<(u128, u32)> = (0..).zip(changes).map(|(place, change)| (start(&change.key), place)).collect();
+    let mut order: Vec<(u128, u32)> = changes.keys().map(start).zip(0..).collect();
     order.sort_unstable_by(|a, b| {
-        let key = |place: u32| &changes[place as usize].key;
+        let key = |place: u32| changes.get(place).0;
         a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
     });
     order.into_iter().map(|(_, place)| place).collect()
@@ -113,16 +140,27 @@ mod tests {
         let long = "the same for more than sixteen bytes";
         let keys = ["", "a", "a\0", "a", "b", "a\0\0", &format!("{long}2"), long, &format!("{long}1"), long];
         for shared in ["", "/registry/"] {
-            let change = |(main, key): (i64, &&str)| Change {
-                key: format!("{shared}{key}").into(),
-                at: Revision::new(main, 0),
-                known: None,
-            };
-            let changes: Vec<Change> = (0..).zip(&keys).map(change).collect();
+            let mut changes = Changes::default();
+            for (main, key) in (0..).zip(&keys) {
+                changes.push(format!("{shared}{key}").as_bytes(), Revision::new(main, 0), None);
+            }
             let mut expected: Vec<u32> = (0..10).collect();
-            expected.sort_by_key(|place| &changes[*place as usize].key);
+            expected.sort_by_key(|place| changes.get(*place).0);
             assert_eq!(order(&changes), expected);
         }
-        assert!(order(&[]).is_empty());
+        assert!(order(&Changes::default()).is_empty());
+    }
+
+    #[test]
+    fn changes_are_found_across_parts() {
+        let mut changes = Changes::default();
+        for main in 0..2 * PART as i64 + 3 {
+            assert_eq!(changes.len(), usize::try_from(main).unwrap());
+            changes.push(main.to_string().as_bytes(), Revision::new(main, 0), None);
+        }
+        for place in [0, PART - 1, PART, 2 * PART + 2] {
+            let (key, change) = changes.get(place as u32);
+            assert_eq!((key, change.at.main), (place.to_string().as_bytes(), place as i64));
+        }
     }
 }

@@ -127,6 +127,38 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
     /// Rows with `from <= key < to` (no end if `to` is empty) in key order, at most `limit` of them.
     /// To go on, scan again from the last key with a zero byte appended.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
+
+    /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it fails. For
+    /// passing through many rows once: none of them is kept.
+    fn visit(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        visit_by_scans(self, table, from, to, each)
+    }
+}
+
+/// [`EngineRead::visit`] where there is no better way.
+pub(super) fn visit_by_scans<R: EngineRead + ?Sized>(
+    rows: &R,
+    table: Table,
+    from: &[u8],
+    to: &[u8],
+    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    const AT_ONCE: usize = 256;
+    let mut from = from.to_vec();
+    loop {
+        let part = rows.scan(table, &from, to, AT_ONCE)?;
+        part.iter().try_for_each(|(key, value)| each(key, value))?;
+        match part.last() {
+            Some((last, _)) if part.len() == AT_ONCE => from = [&last[..], &[0]].concat(),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// The store of a member's state. One writer; any number of readers. Every method may block.

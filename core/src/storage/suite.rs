@@ -8,12 +8,13 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::engine::{Batch, IDENTITY_KEY, Room, Rows, StateEngine, Table};
+use super::engine::{Batch, EngineRead, IDENTITY_KEY, Room, Rows, StateEngine, Table};
 
 /// Runs every check on fresh engines.
 pub(crate) fn run(fresh: &dyn Fn() -> Arc<dyn StateEngine>) {
     batches_are_whole_and_ordered(&*fresh());
     scans_are_bounded_and_resume(&*fresh());
+    visits_show_every_row(&*fresh());
     pins_stand_still(&*fresh());
     ranges_are_removed(&*fresh());
     clearing_leaves_only_the_identity(&*fresh());
@@ -86,6 +87,32 @@ fn scans_are_bounded_and_resume(engine: &dyn StateEngine) {
         all.extend(numbers(&rows));
     }
     assert_eq!(all, (0..90).collect::<Vec<_>>());
+}
+
+fn visits_show_every_row(engine: &dyn StateEngine) {
+    let visited = |rows: &dyn EngineRead, from: &[u8], to: &[u8]| {
+        let mut seen = Rows::new();
+        let mut keep = |key: &[u8], value: &[u8]| {
+            seen.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            Ok(())
+        };
+        rows.visit(Table::History, from, to, &mut keep).unwrap();
+        seen
+    };
+    assert_eq!(visited(engine, &[], &[]), Rows::new());
+    engine.write(put(Table::History, 0..1000)).unwrap();
+    engine.write(put(Table::Values, 1000..1100)).unwrap();
+    let all = engine.scan(Table::History, &[], &[], usize::MAX).unwrap();
+    assert_eq!((all.len(), &visited(engine, &[], &[])), (1000, &all));
+    assert_eq!(visited(&*engine.pin().unwrap(), &[], &[]), all);
+    assert_eq!(visited(engine, &key(10), &key(500)), all[10..500]);
+    assert_eq!(visited(engine, &key(500), &key(10)), Rows::new());
+    let mut left = 3;
+    let stopped = engine.visit(Table::History, &[], &[], &mut |_, _| {
+        left -= 1;
+        if left > 0 { Ok(()) } else { Err(std::io::Error::other("enough")) }
+    });
+    assert_eq!((left, stopped.unwrap_err().to_string().as_str()), (0, "enough"));
 }
 
 fn pins_stand_still(engine: &dyn StateEngine) {

@@ -33,7 +33,7 @@ pub use self::options::{BackingOptions, WriteObserver};
 use self::overlay::Found;
 use self::worker::{FlushJob, Shared};
 use crate::env::Env;
-use crate::storage::engine::{Batch, EngineRead, Room, Rows, StateEngine, Table};
+use crate::storage::engine::{Batch, EngineRead, Room, Rows, StateEngine, Table, visit_by_scans};
 use crate::types::Revision;
 
 /// The state of a member as apply writes it and everybody reads it. Clones are handles to one thing.
@@ -222,5 +222,18 @@ impl EngineRead for Backing {
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows> {
         merge::scan(&self.shared.overlay, &*self.shared.engine, table, from, to, limit)
+    }
+
+    fn visit(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.shared.overlay.read().is_empty() {
+            return self.shared.engine.visit(table, from, to, each);
+        }
+        visit_by_scans(self, table, from, to, each)
     }
 }

@@ -103,6 +103,11 @@ impl Overlay {
         }
     }
 
+    /// Whether the engine has everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     /// How many batches were ever added: the sequence number of the next.
     pub(super) fn submitted(&self) -> u64 {
         self.first + self.batches.len() as u64

@@ -1,7 +1,7 @@
 //! [`StateEngine`] on RocksDB.
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -120,25 +120,40 @@ pub(super) fn scan_rows<'a>(
     open: impl FnOnce(ReadOptions) -> DBRawIteratorWithThreadMode<'a, DB>,
 ) -> io::Result<Rows> {
     let mut rows = Rows::new();
-    if limit == 0 || (!to.is_empty() && from >= to) {
-        return Ok(rows);
+    if limit > 0 {
+        visit_rows(from, to, limit <= SCAN_ROWS_CACHED, open, |key, value| {
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            Ok(if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+    }
+    Ok(rows)
+}
+
+/// Shows rows with `from <= key < to` of the iterator that `open` makes.
+fn visit_rows<'a>(
+    from: &[u8],
+    to: &[u8],
+    cached: bool,
+    open: impl FnOnce(ReadOptions) -> DBRawIteratorWithThreadMode<'a, DB>,
+    mut each: impl FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
+    if !to.is_empty() && from >= to {
+        return Ok(());
     }
     let mut options = ReadOptions::default();
-    options.fill_cache(limit <= SCAN_ROWS_CACHED);
+    options.fill_cache(cached);
     if !to.is_empty() {
         options.set_iterate_upper_bound(to);
     }
     let mut iterator = open(options);
     iterator.seek(from);
     while let Some((key, value)) = iterator.item() {
-        rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-        if rows.len() == limit {
-            return Ok(rows);
+        if each(key, value)?.is_break() {
+            return Ok(());
         }
         iterator.next();
     }
-    iterator.status().map_err(|error| to_io(&error))?;
-    Ok(rows)
+    iterator.status().map_err(|error| to_io(&error))
 }
 
 impl EngineRead for RocksEngine {
@@ -166,6 +181,19 @@ impl EngineRead for RocksEngine {
         let tables = self.tables()?;
         let family = tables.family(table)?;
         scan_rows(from, to, limit, |options| tables.database.raw_iterator_cf_opt(family, options))
+    }
+
+    fn visit(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let tables = self.tables()?;
+        let family = tables.family(table)?;
+        let open = |options| tables.database.raw_iterator_cf_opt(family, options);
+        visit_rows(from, to, false, open, |key, value| each(key, value).map(ControlFlow::Continue))
     }
 }
 
