@@ -94,11 +94,15 @@ impl Api {
         }
     }
 
-    /// Forgets what was replaced up to a revision.
+    /// Forgets what was replaced up to a revision; with `physical`, answers when it has gone from the store too.
     pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse> {
         let size = size_of(&request);
+        let awaited = request.physical.then_some(request.revision);
         match self.propose("Compaction", Body::Compaction(request), size).await? {
             Reply::Compaction(mut response) => {
+                if let Some(revision) = awaited {
+                    self.node.reader().removed(revision).await?;
+                }
                 // etcd's header has the revision at the time of the answer.
                 response.header = Some(self.header(0));
                 Ok(response)

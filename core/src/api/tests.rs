@@ -130,6 +130,7 @@ async fn keys_are_written_read_and_deleted_with_full_headers() {
     let compacted: pb::CompactionResponse =
         call(&client, "/etcdserverpb.KV/Compact", &request).await.expect("a good compaction");
     assert_eq!(compacted.header, header(3));
+    assert_eq!(served.api.node().reader().row_count(), 1, "only the deletion at the watermark is left");
     let old = pb::RangeRequest { revision: 2, ..get("a") };
     assert_eq!(
         call::<pb::RangeResponse>(&client, "/etcdserverpb.KV/Range", &old).await,
