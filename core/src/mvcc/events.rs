@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::history::{self, Row};
 use crate::storage::engine::EngineRead;
+use crate::storage::values::values_in_order;
 use crate::types::{Event, Revision, RevisionEvents};
 
 /// Rows that are read at once.
@@ -33,7 +34,7 @@ pub(super) fn read(
         let ended = part.len() < ROWS;
         at = part.last().map_or(at, |row| history::next(row.at));
         let puts: Vec<Revision> = part.iter().filter(|row| !row.record.tombstone).map(|row| row.at).collect();
-        let mut values = history::values(rows, &puts)?.into_iter();
+        let mut values = values_in_order(rows, &puts)?.into_iter();
         for row in part {
             if open.last().is_some_and(|event| event.kv.mod_revision != row.at.main) {
                 done.push(finish(std::mem::take(&mut open)));

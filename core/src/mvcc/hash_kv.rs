@@ -10,6 +10,7 @@ use super::key_index::KeyIndex;
 use super::read_error::ReadError;
 use super::store::Store;
 use super::view::View;
+use crate::storage::values::values_in_order;
 use crate::types::{Code, Error, KeyRange, Result, Revision};
 
 /// Rows of one step.
@@ -183,7 +184,7 @@ pub(super) fn step(store: &Store, plan: &Plan, from: &mut Revision, sum: &mut Ch
 
 fn add(store: &Store, rows: &[Row], sum: &mut Checksum) -> Result<(), ReadError> {
     let puts: Vec<Revision> = rows.iter().filter(|row| !row.record.tombstone).map(|row| row.at).collect();
-    let mut values = history::values(&store.backing, &puts)?.into_iter();
+    let mut values = values_in_order(&store.backing, &puts)?.into_iter();
     for row in rows {
         let value = if row.record.tombstone {
             Bytes::new()

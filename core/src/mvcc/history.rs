@@ -115,39 +115,6 @@ pub(crate) const fn next(at: Revision) -> Revision {
     if at.sub == u32::MAX { Revision::new(at.main + 1, 0) } else { Revision::new(at.main, at.sub + 1) }
 }
 
-/// Values of puts, in their order; for each wanted row that is gone, `None`. Does not disturb the
-/// cache of values.
-pub(crate) fn values(rows: &dyn EngineRead, at: &[Revision]) -> io::Result<Vec<Option<Bytes>>> {
-    let (Some(first), Some(last)) = (at.first(), at.last()) else { return Ok(Vec::new()) };
-    let span = last.main - first.main;
-    if at.len() < 4 || usize::try_from(span).is_ok_and(|span| span > at.len() * 2) {
-        return at.iter().map(|at| rows.get(Table::Values, &at.to_key())).collect();
-    }
-    let mut values = vec![None; at.len()];
-    let mut place = 0;
-    let mut from = *first;
-    while place < at.len() {
-        let limit = at.len();
-        let found = rows.scan(Table::Values, &from.to_key(), &next(*last).to_key(), limit)?;
-        let ended = found.len() < limit;
-        for (key, value) in found {
-            let found = Revision::from_key(&key).ok_or_else(|| damaged("value key".into()))?;
-            from = next(found);
-            while place < at.len() && at[place] < found {
-                place += 1;
-            }
-            if at.get(place) == Some(&found) {
-                values[place] = Some(value);
-                place += 1;
-            }
-        }
-        if ended {
-            break;
-        }
-    }
-    Ok(values)
-}
-
 pub(crate) fn damaged(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod reserve;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod suite;

@@ -38,6 +38,11 @@ impl ValueCache {
         }
     }
 
+    /// Whether nothing has to go for another value.
+    pub(super) fn has_room(&self) -> bool {
+        self.values.weight() < self.values.capacity() / 8 * 7
+    }
+
     pub(super) fn clear(&self) {
         self.values.clear();
     }

@@ -34,7 +34,11 @@ use self::overlay::Found;
 use self::worker::{FlushJob, Shared};
 use crate::env::Env;
 use crate::storage::engine::{Batch, EngineRead, Room, Rows, StateEngine, Table, visit_by_scans};
+use crate::storage::values::values_in_order;
 use crate::types::Revision;
+
+/// More values than this are cached only while there is room for all.
+const CACHED_AT_ONCE: usize = 16;
 
 /// The state of a member as apply writes it and everybody reads it. Clones are handles to one thing.
 ///
@@ -93,12 +97,12 @@ impl Backing {
                 }
             }
         }
-        let keys: Vec<Bytes> = missing.iter().map(|place| Bytes::copy_from_slice(&at[*place].to_key())).collect();
-        if keys.is_empty() {
-            return Ok(values);
-        }
-        for (place, value) in missing.into_iter().zip(self.shared.engine.get_many(Table::Values, &keys)?) {
-            if let Some(value) = &value {
+        missing.sort_unstable_by_key(|place| at[*place]);
+        let wanted: Vec<Revision> = missing.iter().map(|place| at[*place]).collect();
+        // What passes through once must not push out what is read often.
+        let kept = wanted.len() <= CACHED_AT_ONCE || self.shared.cache.has_room();
+        for (place, value) in missing.into_iter().zip(values_in_order(&*self.shared.engine, &wanted)?) {
+            if kept && let Some(value) = &value {
                 self.shared.cache.insert(at[place], value.clone());
             }
             values[place] = value;
