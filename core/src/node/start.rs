@@ -224,6 +224,7 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep()));
     env.spawn("leadership", Box::pin(tasks::follow_leadership(Arc::clone(node))));
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
+    env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }
