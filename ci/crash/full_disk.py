@@ -98,7 +98,8 @@ class Filler:
 
     def take(self, count: int) -> None:
         with self.path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), file.tell(), count)
+            if count > 0:
+                os.posix_fallocate(file.fileno(), file.tell(), count)
 
     def take_all(self) -> None:
         block = bytes(64 << 10)
@@ -367,7 +368,7 @@ def log(server: Server, checks: Checks) -> None:
     # No further segment has room, and what the server had set aside is taken in its place.
     filler = Filler(server.disk)
     for _ in range(2):
-        filler.take(max(0, free_bytes(server.disk) - SPARSE_BYTES))
+        filler.take(free_bytes(server.disk) - SPARSE_BYTES)
         time.sleep(2)
     # Takes room in the log and none in the state: a transaction that compares a large value and deletes nothing.
     text = "x" * VALUE_BYTES
