@@ -18,7 +18,7 @@ use super::quota::Quota;
 use super::wiring::LeaseGateway;
 use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
 use crate::apply::{Machine, Sinks};
-use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, StateMachine};
+use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, SlowApply, StateMachine};
 use crate::env::Env;
 use crate::lease::{Lessor, LessorOptions};
 use crate::storage::backing::Backing;
@@ -87,7 +87,9 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
              lost; remove the whole data directory and start anew, or put the right state back"
         )));
     }
-    let state_machine = StateMachine::new(&env, machine, backing.clone()).map_err(at("cannot open the state"))?;
+    let slow = SlowApply::new(config.slow_apply);
+    let state_machine = StateMachine::new(&env, machine, backing.clone(), slow.clone());
+    let state_machine = state_machine.map_err(at("cannot open the state"))?;
     let raft = Raft::new(
         identity.member_id,
         Arc::new(raft_config(&config)?),
@@ -105,6 +107,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         quota: Quota::new(config.limits.quota_bytes),
         space_alarm: tokio::sync::Mutex::new(()),
         leadership,
+        slow,
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
         config,

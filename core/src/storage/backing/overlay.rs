@@ -232,7 +232,8 @@ mod tests {
             for _ in 0..random.random_range(0..6) {
                 let at = random.random_range(0..3);
                 // New keys mostly in order, and old ones again.
-                let number: u64 = if random.random() { 10 * sequence + 5 } else { random.random_range(0..=10 * sequence) };
+                let number: u64 =
+                    if random.random() { 10 * sequence + 5 } else { random.random_range(0..=10 * sequence) };
                 let key = Bytes::copy_from_slice(&number.to_be_bytes());
                 let value = random.random_bool(0.6).then(|| Bytes::from(vec![sequence as u8]));
                 match &value {
