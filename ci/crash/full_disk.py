@@ -342,7 +342,7 @@ def deleted(server: Server, checks: Checks) -> None:
     ledger.check_refused(ledger.fill(DISK_MIB * MIB // VALUE_BYTES))
     ledger.check_reads("on a full disk")
     gone = sorted(ledger.known)[: len(ledger.known) * 3 // 4]
-    done = server.ctl("del", gone[0], gone[-1] + "0")
+    done = server.ctl("del", "--range", gone[0], gone[-1] + "0")
     checks.that(done.returncode == 0, "deletions have room", last_line(done.stderr))
     for key in gone:
         del ledger.known[key]

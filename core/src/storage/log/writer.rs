@@ -20,7 +20,7 @@ use super::batch::{BATCH_HEADER, BatchHeader};
 use super::disk::DiskFile;
 use super::entries::Place;
 use super::entry::{EntryId, SavedVote};
-use super::job::{Done, Job, Work};
+use super::job::{Done, Job, Work, purge_that_waits};
 use super::options::LogOptions;
 use super::preparer::Prepare;
 use super::record::{ENTRY_HEADER, Record, STATE_RECORDS};
@@ -225,7 +225,7 @@ impl Writer {
     /// Takes the newest purge that waits behind what found no segment, if it releases one. It says nothing of
     /// entries that wait, so on replay it means the same before them.
     fn purge_ahead(&mut self) -> io::Result<()> {
-        let Some((at, upto)) = self.purge_that_waits() else { return Ok(()) };
+        let Some((at, upto)) = purge_that_waits(self.written.last, &self.waiting) else { return Ok(()) };
         let needed = |live: &Live| live.highest.is_some_and(|highest| highest > upto.index);
         if self.position.live.len() < 2 || self.position.live.front().is_none_or(needed) {
             return Ok(());
@@ -238,34 +238,6 @@ impl Writer {
         self.purged(upto);
         self.waiting.iter_mut().take(at + 1).for_each(|job| job.purge = None);
         Ok(())
-    }
-
-    /// The newest purge among the waiting jobs that only speaks of what is written and stays so, and the place of
-    /// its job.
-    fn purge_that_waits(&self) -> Option<(usize, EntryId)> {
-        let mut settled = self.written.last?.index;
-        let mut found = None;
-        for (at, job) in self.waiting.iter().enumerate() {
-            if let Some(upto) = job.purge {
-                if upto.index > settled {
-                    break;
-                }
-                found = Some((at, upto));
-            }
-            // Entries that take the place of written ones, or a cut below them: what is purged after that is
-            // another history.
-            let before = match &job.work {
-                Work::Append { entries, .. } => match entries.front() {
-                    Some(first) => first.id.index.checked_sub(1),
-                    None => continue,
-                },
-                Work::TruncateAfter(last) => last.map(|last| last.index),
-                Work::Vote(..) | Work::Idle | Work::Reserve | Work::Ready(_) => continue,
-            };
-            let Some(before) = before else { break };
-            settled = settled.min(before);
-        }
-        found
     }
 
     fn purged(&mut self, upto: EntryId) {
