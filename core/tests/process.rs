@@ -177,3 +177,33 @@ fn flags_that_found_a_cluster_are_ignored_where_there_is_one() {
     let told = |line: &Value| line["msg"].as_str().is_some_and(|text| text.contains("it keeps its ids"));
     assert!(log.iter().any(told), "{log:?}");
 }
+
+#[test]
+fn logs_slow_entries_and_puts_a_full_log_file_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("server.log");
+    fs::write(&log, vec![b'\n'; 1 << 20]).unwrap();
+    let outputs = format!("--log-outputs=stderr,{}", log.display());
+    let running = Running::start(
+        &dir.path().join("data"),
+        &[
+            &outputs,
+            "--enable-log-rotation",
+            "--log-rotation-config-json={\"maxsize\": 1, \"maxbackups\": 2}",
+            "--warning-apply-duration=1ns",
+        ],
+    );
+    let (_, lines) = running.end(Signal::TERM);
+    let slow = lines.iter().find(|line| line["msg"] == "apply request took too long").unwrap();
+    for (key, value) in [("level", "warn"), ("expected-duration", "1ns"), ("prefix", "")] {
+        assert_eq!(slow[key], value, "{slow}");
+    }
+    assert!(slow["took"].is_string() && slow["request"].is_string(), "{slow}");
+
+    let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let old: Vec<String> = names().filter(|name| name.starts_with("server-20") && name.ends_with(".log")).collect();
+    assert_eq!(old.len(), 1, "{:?}", names().collect::<Vec<_>>());
+    assert_eq!(fs::metadata(dir.path().join(&old[0])).unwrap().len(), 1 << 20);
+    let kept = fs::read_to_string(&log).unwrap();
+    assert_eq!(kept.lines().map(parse).collect::<Vec<_>>(), lines);
+}

@@ -75,12 +75,14 @@ impl Engine for Api {
         pages::answer(self, &request).await
     }
 
-    fn began(&self, method: Method) {
+    fn began(&self, method: Method) -> Option<Duration> {
         self.metrics.began(method);
+        self.metrics.times_calls().then(|| self.node.env().now())
     }
 
-    fn ended(&self, method: Method, code: GrpcCode) {
-        self.metrics.ended(method, code);
+    fn ended(&self, method: Method, code: GrpcCode, began: Option<Duration>) {
+        let took = began.map(|began| self.node.env().now().saturating_sub(began));
+        self.metrics.ended(method, code, took);
     }
 }
 

@@ -29,7 +29,7 @@ async fn served_with(options: ListenerOptions) -> Served {
     #[allow(clippy::disallowed_methods, reason = "tests run on real runtimes")]
     let starting = fronts.first().spawn(Node::start(NodeConfig::default(), env));
     let node = starting.await.expect("no panic").expect("a member in memory");
-    let api = Api::new(node, Arc::new(Metrics::new()), ApiOptions::default());
+    let api = Api::new(node, Arc::new(Metrics::new(true)), ApiOptions::default());
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listener = api.listen(socket, &fronts, options).expect("a listener");
     Served { api, listener, fronts }
@@ -317,6 +317,9 @@ async fn pages_are_served_on_the_same_port() {
         "etcd_server_health_success 1",
         r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
         r#"grpc_server_handled_total{grpc_code="DataLoss",grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 0"#,
+        r#"grpc_server_handling_seconds_count{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
+        r#"grpc_server_handling_seconds_bucket{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream",le="0.025"} 0"#,
+        "# TYPE etcd_server_slow_apply_total counter",
         r#"etcd_server_client_requests_total{client_api_version="unknown",type="unary"} 1"#,
         r#"etcd_server_version{server_version="3.7.3"} 1"#,
     ] {

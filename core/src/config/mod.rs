@@ -20,6 +20,7 @@ mod file;
 mod flag;
 mod help;
 mod initial_cluster;
+mod log_rotation;
 mod note;
 mod number;
 mod server_config;
@@ -36,6 +37,7 @@ pub use self::features::{FeatureGates, Gate, Stage};
 pub use self::flag::{Effect, Flag, Kind, variable};
 pub use self::help::{flag_list, usage};
 pub use self::initial_cluster::{ClusterState, InitialCluster};
+pub use self::log_rotation::LogRotation;
 pub use self::note::{Note, NoteLevel};
 pub use self::server_config::{
     AutoCompaction, Keepalive, LogFormat, LogLevel, LogOptions, LogOutput, ServerConfig, ServerLimits, SocketOptions,

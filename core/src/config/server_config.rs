@@ -8,6 +8,7 @@ use super::endpoint::Endpoint;
 use super::error::ConfigError;
 use super::features::FeatureGates;
 use super::initial_cluster::{ClusterState, InitialCluster};
+use super::log_rotation::{self, LogRotation};
 use super::note::Note;
 use super::settings::Settings;
 use super::validate;
@@ -130,11 +131,13 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// Where lines go.
     pub outputs: Vec<LogOutput>,
+    /// When the log file is put away; none: never.
+    pub rotation: Option<LogRotation>,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr] }
+        Self { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr], rotation: None }
     }
 }
 
@@ -353,6 +356,7 @@ fn log_options(settings: &Settings) -> Result<LogOptions, ConfigError> {
                 )));
             }
         },
+        rotation: log_rotation::from_settings(settings, &outputs)?,
         outputs,
     })
 }

@@ -169,6 +169,14 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         (&["--logger=foo"], "unknown logger option \"foo\""),
         (&["--log-outputs=default,stdout"], "multi logoutput for \"default\" is not supported yet"),
+        (
+            &["--enable-log-rotation"],
+            "--log-outputs requires a single file path when --log-rotate-config-json is defined",
+        ),
+        (
+            &["--enable-log-rotation", "--log-outputs=a.log,b.log"],
+            "--log-outputs requires a single file path when --log-rotate-config-json is defined",
+        ),
         (&["--grpc-keepalive-timeout=-1s"], "--grpc-keepalive-timeout=-1s: must not be negative"),
         (
             &["--initial-cluster=x"],
@@ -387,4 +395,14 @@ fn help_and_version_have_their_form() {
     assert!(list.contains("  --listen-client-urls 'http://localhost:2379'\n"));
     assert!(!list.contains("--vv"));
     assert!(version_text().starts_with("etcd Version: 3.7.3\nkeelkv Version: "));
+}
+
+#[test]
+fn log_rotation_is_read_when_it_is_on() {
+    let json = "--log-rotation-config-json={\"maxsize\": 3}";
+    let rotation = |arguments: &[&str]| by_flags(arguments).log.rotation;
+    assert_eq!(rotation(&["--log-outputs=a.log", json]), None);
+    let on = rotation(&["--enable-log-rotation", "--log-outputs=stderr,a.log", json]).unwrap();
+    assert_eq!(on.max_bytes, 3 << 20);
+    assert!(rotation(&["--enable-log-rotation", "--log-outputs=systemd/journal"]).is_some());
 }

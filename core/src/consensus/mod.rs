@@ -7,6 +7,7 @@ mod network;
 mod packed;
 mod proposer;
 mod raft_types;
+mod slow_apply;
 mod state_machine;
 #[cfg(test)]
 mod suite_tests;
@@ -20,4 +21,5 @@ pub use self::network::NoPeers;
 pub use self::packed::{Answers, Packed};
 pub use self::proposer::{Proposer, Submit};
 pub use self::raft_types::{Entry, LeaderId, LogId, Payload, RaftConfig, Runtime, StoredMembership, Vote, WriteResult};
+pub use self::slow_apply::SlowApply;
 pub use self::state_machine::{Snapshot, SnapshotBuilder, SnapshotData, StateMachine};

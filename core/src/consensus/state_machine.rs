@@ -8,7 +8,10 @@ use keelkv_proto::keelkv::AppliedRecord;
 use openraft::storage::{EntryResponder, RaftStateMachine, SnapshotMeta};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
 
-use super::{Answers, LogId, RaftConfig, StoredMembership, decode_stored_membership, encode_stored_membership, log_id};
+use super::{
+    Answers, Entry, LogId, RaftConfig, SlowApply, StoredMembership, decode_stored_membership, encode_stored_membership,
+    log_id,
+};
 use crate::apply::{Content, EntryAt, Export, Machine};
 use crate::env::Env;
 use crate::storage::backing::Backing;
@@ -35,11 +38,12 @@ pub struct StateMachine {
     last_applied: Option<LogId>,
     /// Whether there is a state that could be sent.
     has_snapshot: bool,
+    slow: SlowApply,
 }
 
 impl StateMachine {
     /// A state machine that goes on where `machine` stands.
-    pub fn new(env: &Arc<dyn Env>, machine: Machine, backing: Backing) -> io::Result<Self> {
+    pub fn new(env: &Arc<dyn Env>, machine: Machine, backing: Backing, slow: SlowApply) -> io::Result<Self> {
         let Meta { last_log_id, last_membership } = meta(machine.applied())?;
         Ok(Self {
             env: Arc::clone(env),
@@ -48,6 +52,7 @@ impl StateMachine {
             membership: last_membership,
             has_snapshot: last_log_id.is_some(),
             last_applied: last_log_id,
+            slow,
         })
     }
 
@@ -71,16 +76,19 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let at = EntryAt { index: entry.log_id.index() + 1, term: entry.log_id.committed_leader_id().term };
-            let answers = match entry.payload {
+            let began = self.env.now();
+            let answers = match &entry.payload {
                 EntryPayload::Blank => self.apply_one(at, Content::Blank)?,
                 EntryPayload::Normal(packed) => self.apply_one(at, Content::Commands(packed.commands()))?,
                 EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                     let encoded = encode_stored_membership(&self.membership);
                     self.apply_one(at, Content::Membership(encoded.into()))?
                 }
             };
             self.last_applied = Some(entry.log_id);
+            let took = self.env.now().saturating_sub(began);
+            self.slow.applied(took, || Entry { log_id: entry.log_id, payload: entry.payload });
             if let Some(responder) = responder {
                 responder.send(Answers(answers));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::runtime::{Builder, Handle};
 
-use super::{LogStore, Payload, RaftConfig, Runtime, StateMachine};
+use super::{LogStore, Payload, RaftConfig, Runtime, SlowApply, StateMachine};
 use crate::apply::{Machine, Sinks};
 use crate::env::{Env, TokioEnv};
 use crate::lease::{Lessor, LessorOptions};
@@ -37,7 +37,7 @@ impl<H: Home> StoreBuilder<RaftConfig, LogStore, StateMachine, H::Keep> for Stor
         };
         let machine = Machine::open(&env, backing.clone(), sinks).expect("an empty state opens");
         let log: Log<Payload> = Log::open(&env, disk, LogOptions::default()).expect("an empty log opens");
-        let machine = StateMachine::new(&env, machine, backing).expect("an empty state opens");
+        let machine = StateMachine::new(&env, machine, backing, SlowApply::default()).expect("an empty state opens");
         Ok((keep, LogStore::new(log), machine))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! tracing event ─> LineLayer (one line of bytes) ─> Sink (bounded queue) ─> thread ─> stderr, file, journal
+//!                                                                                    (a file may be rotated)
 //! ```
 //!
 //! A thread that logs never waits: when the queue is full the line is dropped, and once there is room again a
@@ -10,10 +11,11 @@
 mod journal;
 mod layer;
 mod line;
+mod rotate;
 mod sink;
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Write};
 
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,6 +24,7 @@ pub use self::sink::Sink;
 
 use self::journal::Journal;
 use self::layer::LineLayer;
+use self::rotate::RotatingFile;
 use self::sink::Output;
 use crate::config::{LogOptions, LogOutput};
 
@@ -36,14 +39,17 @@ pub fn start(options: &LogOptions) -> io::Result<(impl Subscriber + Send + Sync 
             LogOutput::Stderr => Output::Bytes(Box::new(io::stderr())),
             LogOutput::Stdout => Output::Bytes(Box::new(io::stdout())),
             LogOutput::File(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
+                let file: io::Result<Box<dyn Write + Send>> = match options.rotation {
+                    Some(rotation) => RotatingFile::open(path, rotation).map(|file| Box::new(file) as _),
+                    None => OpenOptions::new().create(true).append(true).open(path).map(|file| Box::new(file) as _),
+                };
                 let file = file.map_err(|e| {
                     io::Error::new(
                         e.kind(),
                         format!("cannot open the log file {} (--log-outputs): {e}", path.display()),
                     )
                 })?;
-                Output::Bytes(Box::new(file))
+                Output::Bytes(file)
             }
             // Outside systemd there is no journal: standard error then, as in etcd.
             LogOutput::Journal => match Journal::connect() {

@@ -170,6 +170,9 @@ async fn walk(
         let Ok((walked, more)) = stepped.await else { return Ok(false) };
         walk = walked;
         if !more? {
+            if walk.removed() {
+                store.backing().flush_soon();
+            }
             return Ok(true);
         }
         steps += 1;

@@ -36,6 +36,7 @@ pub(super) struct Walk {
     job: Job,
     stage: Stage,
     hash: Option<KvHash>,
+    removed: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,7 @@ enum Stage {
 
 impl Walk {
     pub(super) const fn new(store: Arc<Store>, job: Job) -> Self {
-        Self { store, job, stage: Stage::Planning, hash: None }
+        Self { store, job, stage: Stage::Planning, hash: None, removed: false }
     }
 
     /// How far the walk of an earlier run came.
@@ -84,6 +85,11 @@ impl Walk {
             }
             Stage::Removing { from } => self.remove(from),
         }
+    }
+
+    /// Whether there was anything to remove.
+    pub(super) const fn removed(&self) -> bool {
+        self.removed
     }
 
     fn removing(&self) -> Stage {
@@ -130,6 +136,7 @@ impl Walk {
             batch.delete(Table::Revisions, main.to_be_bytes().to_vec());
         }
         self.trim(&rows);
+        self.removed |= !rows.is_empty();
 
         let last = rows.last().map(|row| row.at);
         let ended = rows.len() < ROWS;

@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub snapshot_catchup_entries: u64,
     /// How often an idle watcher that asked for it is told the current revision.
     pub watch_progress_interval: Duration,
+    /// A line tells of entries that took longer than this to apply.
+    pub slow_apply: Duration,
     /// Whether the leader writes the remaining time of long leases to the log now and then.
     pub lease_checkpoint: bool,
 }
@@ -95,6 +97,7 @@ impl Default for NodeConfig {
             limits: Limits::default(),
             snapshot_catchup_entries: 5000,
             watch_progress_interval: Duration::from_secs(600),
+            slow_apply: Duration::from_millis(100),
             lease_checkpoint: false,
         }
     }

@@ -19,7 +19,7 @@ use super::quota::{self, Quota};
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
-use crate::consensus::{LogId, Payload, Proposer, RaftConfig, StateMachine};
+use crate::consensus::{LogId, Payload, Proposer, RaftConfig, SlowApply, StateMachine};
 use crate::env::Env;
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
@@ -54,6 +54,7 @@ pub struct Node {
     /// Held while the alarm of space is on its way, so that it is raised once.
     pub(super) space_alarm: tokio::sync::Mutex<()>,
     pub(super) leadership: Leadership,
+    pub(super) slow: SlowApply,
     pub(super) failure: Mutex<Option<String>>,
     pub(super) stopped: CancellationToken,
 }
@@ -248,6 +249,11 @@ impl Node {
             is_learner: false,
             db_size: self.backing.size().unwrap_or_default(),
         }
+    }
+
+    /// Entries that took long to apply.
+    pub fn slow_applies(&self) -> u64 {
+        self.slow.count()
     }
 
     /// Requests on their way through the log.

@@ -18,7 +18,7 @@ use super::quota::Quota;
 use super::wiring::LeaseGateway;
 use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
 use crate::apply::{Machine, Sinks};
-use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, StateMachine};
+use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, SlowApply, StateMachine};
 use crate::env::Env;
 use crate::lease::{Lessor, LessorOptions};
 use crate::storage::backing::Backing;
@@ -87,7 +87,9 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
              lost; remove the whole data directory and start anew, or put the right state back"
         )));
     }
-    let state_machine = StateMachine::new(&env, machine, backing.clone()).map_err(at("cannot open the state"))?;
+    let slow = SlowApply::new(config.slow_apply);
+    let state_machine = StateMachine::new(&env, machine, backing.clone(), slow.clone());
+    let state_machine = state_machine.map_err(at("cannot open the state"))?;
     let raft = Raft::new(
         identity.member_id,
         Arc::new(raft_config(&config)?),
@@ -105,6 +107,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         quota: Quota::new(config.limits.quota_bytes),
         space_alarm: tokio::sync::Mutex::new(()),
         leadership,
+        slow,
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
         config,
@@ -222,6 +225,7 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep()));
     env.spawn("leadership", Box::pin(tasks::follow_leadership(Arc::clone(node))));
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
+    env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ReadPolicy, ServerState};
@@ -77,6 +78,8 @@ async fn continue_after(node: &Node) {
 /// Lets go of the log behind what the state engine has made durable. Ends with the member.
 pub(super) async fn purge_log(node: Arc<Node>) {
     let mut durable = node.backing.durable_changed();
+    // What an earlier life made durable counts at once: on a full disk the log may wait for just that.
+    durable.mark_changed();
     loop {
         tokio::select! {
             biased;
@@ -95,6 +98,35 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             && node.raft.trigger().purge_log(last).await.is_err()
         {
             return;
+        }
+    }
+}
+
+/// Between two flushes for the sake of a log that has no room.
+const RELIEF_INTERVAL: Duration = Duration::from_secs(1);
+
+/// While the log has no room for its next segment, has the state made durable, so that old segments can be let go of
+/// and used again: what waits may be too little for a flush to come by itself. Ends with the member.
+pub(super) async fn relieve_log(node: Arc<Node>, log: Log<Payload>) {
+    let mut room = log.room();
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            full = room.wait_for(|room| !room) => if full.is_err() { return },
+        }
+        if log.segments() > 1 && node.backing.durable() < node.status().applied_index {
+            tokio::select! {
+                biased;
+                () = node.stopped.cancelled() => return,
+                // The backing tells itself when there is no room for that either.
+                _ = node.backing.flush() => {}
+            }
+        }
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = node.env.sleep(RELIEF_INTERVAL) => {}
         }
     }
 }

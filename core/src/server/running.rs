@@ -54,7 +54,7 @@ impl Server {
         let raft = if config.raft_apart { Arc::new(Fronts::start(1).map_err(thread)?) } else { Arc::clone(&fronts) };
         describe(config);
 
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(config.extensive_metrics));
         let env: Arc<dyn Env> = TokioEnv::new(raft.first().clone());
         // What the member spawns stays on the runtime that it is started on.
         let node = raft.first().spawn(Node::start(node_config(config, &metrics), Arc::clone(&env))).await;
@@ -186,6 +186,7 @@ fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>) -> NodeConfig {
         },
         snapshot_catchup_entries: config.snapshot_catchup_entries,
         watch_progress_interval: config.watch_progress_interval,
+        slow_apply: config.slow_apply,
         lease_checkpoint: config.features.is_on("LeaseCheckpoint"),
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -63,11 +64,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Answers a plain HTTP request whose body, if it has one, does not matter.
     fn http(&self, request: Request<()>) -> impl Future<Output = http::Response<Bytes>> + Send;
 
-    /// Tells that a call began.
-    fn began(&self, method: Method);
+    /// Tells that a call began. Answers when, if that is to be known at its end.
+    fn began(&self, method: Method) -> Option<Duration>;
 
-    /// Tells that a call ended, and how.
-    fn ended(&self, method: Method, code: GrpcCode);
+    /// Tells that a call ended, and how; `began` is what the beginning answered.
+    fn ended(&self, method: Method, code: GrpcCode, began: Option<Duration>);
 }
 
 /// Answers one request of an HTTP/2 connection. Never fails: what goes wrong goes to the client.
@@ -99,6 +100,7 @@ pub(crate) async fn answer<E: Engine>(
     }
     let call = Call { method, metadata: parts.headers, remote };
     let mut inbound = Inbound::new(body, engine.max_message(), gzip);
+    let began = engine.began(method);
     let result = {
         let work = serve(&*engine, &call, &backlog, &mut inbound, &mut outbound);
         match head.timeout {
@@ -122,7 +124,7 @@ pub(crate) async fn answer<E: Engine>(
             GrpcCode::DeadlineExceeded
         }
     };
-    engine.ended(method, code);
+    engine.ended(method, code, began);
 }
 
 /// Why a call ended without a good answer.
@@ -174,7 +176,6 @@ async fn serve<E: Engine>(
     inbound: &mut Inbound,
     outbound: &mut Outbound,
 ) -> Result<(), End> {
-    engine.began(call.method);
     if call.method.kind() != Kind::Unary {
         return engine.stream(call, inbound, outbound).await;
     }

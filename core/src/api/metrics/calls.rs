@@ -1,7 +1,7 @@
 //! Counters of gRPC calls, as the Prometheus middleware of grpc-go names them.
 
 use parking_lot::RwLock;
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{DEFAULT_BUCKETS, Histogram, IntCounter, IntCounterVec};
 
 use super::make::Make;
 use crate::api::method::{Kind, Method};
@@ -45,6 +45,8 @@ pub(super) struct MethodCounters {
     pub(super) received: IntCounter,
     pub(super) sent: IntCounter,
     pub(super) handled: [IntCounter; CODES.len()],
+    /// Only with `--metrics=extensive`.
+    pub(super) seconds: Option<Histogram>,
 }
 
 /// Counters of the requests of clients of one version.
@@ -56,7 +58,7 @@ struct VersionCounters {
 }
 
 impl CallCounters {
-    pub(super) fn new(make: &Make<'_>) -> Self {
+    pub(super) fn new(make: &Make<'_>, extensive: bool) -> Self {
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let started =
             make.counters("grpc_server_started_total", "Total number of RPCs started on the server.", &labels);
@@ -75,6 +77,14 @@ impl CallCounters {
             "Total number of RPCs completed on the server, regardless of success or failure.",
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         );
+        let seconds = extensive.then(|| {
+            make.histograms(
+                "grpc_server_handling_seconds",
+                "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
+                &labels,
+                DEFAULT_BUCKETS.to_vec(),
+            )
+        });
         let methods = Method::ALL.iter().map(|method| {
             let [kind, service, name] = [method.kind().label(), method.service(), method.name()];
             let labels = [kind, service, name];
@@ -83,6 +93,7 @@ impl CallCounters {
                 received: received.with_label_values(&labels),
                 sent: sent.with_label_values(&labels),
                 handled: CODES.map(|code| handled.with_label_values(&[kind, service, name, code])),
+                seconds: seconds.as_ref().map(|seconds| seconds.with_label_values(&labels)),
             }
         });
         Self {

@@ -25,6 +25,7 @@ use crate::types::{Applied, GrpcCode, Reply};
 pub struct Metrics {
     registry: Registry,
     calls: CallCounters,
+    extensive: bool,
     state: StateGauges,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
@@ -51,13 +52,13 @@ pub(super) struct HealthCounters {
 }
 
 impl Metrics {
-    /// Counters at zero.
-    #[allow(clippy::new_without_default, reason = "a set of counters is made on purpose")]
-    pub fn new() -> Self {
+    /// Counters at zero; `extensive`: with a histogram for each method.
+    pub fn new(extensive: bool) -> Self {
         let registry = Registry::new();
         let make = Make(&registry);
         let metrics = Self {
-            calls: CallCounters::new(&make),
+            calls: CallCounters::new(&make, extensive),
+            extensive,
             state: StateGauges::new(&make),
             received_bytes: make.counter(
                 "etcd_network_client_grpc_received_bytes_total",
@@ -136,8 +137,17 @@ impl Metrics {
         self.calls.of(method).started.inc();
     }
 
-    pub(super) fn ended(&self, method: Method, code: GrpcCode) {
-        self.calls.of(method).handled[code as usize].inc();
+    /// Whether it matters how long calls take.
+    pub(super) const fn times_calls(&self) -> bool {
+        self.extensive
+    }
+
+    pub(super) fn ended(&self, method: Method, code: GrpcCode, took: Option<Duration>) {
+        let counters = self.calls.of(method);
+        counters.handled[code as usize].inc();
+        if let (Some(seconds), Some(took)) = (&counters.seconds, took) {
+            seconds.observe(took.as_secs_f64());
+        }
     }
 
     pub(super) fn received_message(&self, method: Method) {

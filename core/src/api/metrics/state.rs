@@ -1,6 +1,6 @@
 //! Gauges of the member's state, and counters that other rooms keep.
 
-use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec};
 
 use super::make::Make;
 use crate::node::{API_VERSION, Node};
@@ -14,6 +14,7 @@ pub(super) struct StateGauges {
     leader_changes: IntGauge,
     committed: IntGauge,
     applied: IntGauge,
+    slow_applies: IntCounter,
     pending: IntGauge,
     quota: Gauge,
     db_size: IntGauge,
@@ -54,6 +55,10 @@ impl StateGauges {
                 "The total number of consensus proposals committed.",
             ),
             applied: gauge("etcd_server_proposals_applied_total", "The total number of consensus proposals applied."),
+            slow_applies: make.counter(
+                "etcd_server_slow_apply_total",
+                "The total number of slow apply requests (likely overloaded from slow disk).",
+            ),
             pending: gauge("etcd_server_proposals_pending", "The current number of pending proposals to commit."),
             quota: make.float("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes."),
             db_size: gauge(
@@ -118,6 +123,8 @@ impl StateGauges {
         self.leader_changes.set(signed(node.leader_changes()));
         self.committed.set(signed(status.committed_index));
         self.applied.set(signed(status.applied_index));
+        // Two that look at once may take the same step, and then the next makes up for it.
+        self.slow_applies.inc_by(node.slow_applies().saturating_sub(self.slow_applies.get()));
         self.pending.set(signed(node.pending_proposals() as u64));
         #[allow(clippy::cast_precision_loss, reason = "Prometheus knows floating point numbers only")]
         self.quota.set(node.config().limits.quota_bytes as f64);

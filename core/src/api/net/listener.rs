@@ -136,6 +136,11 @@ impl<E: Engine> Acceptor<E> {
         let _best_effort = connection.set_nodelay(true);
         let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
         let _best_effort = socket2::SockRef::from(&connection).set_tcp_keepalive(&keepalive);
+        let pings = self.options.connection.keepalive;
+        if !pings.interval.is_zero() {
+            // What a dead client did not acknowledge would otherwise keep its connection for a quarter of an hour.
+            let _best_effort = socket2::SockRef::from(&connection).set_tcp_user_timeout(Some(pings.timeout));
+        }
         let Ok(connection) = connection.into_std() else { return };
         let (engine, options) = (Arc::clone(&self.engine), self.options);
         let (stop, kill) = (self.stop.clone(), self.kill.clone());

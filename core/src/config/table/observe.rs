@@ -4,20 +4,18 @@ use super::super::flag::{Flag, Kind};
 use super::{nothing, used};
 
 const NO_TRACES: &str = "this version exports no traces";
-const NO_ROTATION: &str = "keelkv does not rotate its log files; let logrotate do it with copytruncate";
 
 pub(super) const LOGGING: &[Flag] = &[
     used("logger", Kind::Text, "zap", "only zap"),
     used("log-level", Kind::Text, "info", "debug, info, warn, error, panic or fatal"),
     used("log-format", Kind::Text, "json", "json or console"),
     used("log-outputs", Kind::List, "default", "stderr, stdout, systemd/journal or files (default: stderr)"),
-    nothing("enable-log-rotation", Kind::Bool, "false", NO_ROTATION, "rotate the log file"),
-    nothing(
+    used("enable-log-rotation", Kind::Bool, "false", "rotate the log file"),
+    used(
         "log-rotation-config-json",
         Kind::Text,
         r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
-        NO_ROTATION,
-        "how to rotate it",
+        "how to rotate it: megabytes, days and count kept (0: all), local time in names, gzip",
     ),
     used("warning-apply-duration", Kind::Duration, "100ms", "time to apply an entry above which a line says so"),
     used(

@@ -134,6 +134,13 @@ impl Backing {
         flushed.await.unwrap_or_else(|_| Err(self.shared.broken()))
     }
 
+    /// Has everything submitted before this call flushed at one of the next checks, without waiting for it. For
+    /// deletions: the engine gives back the space of what they deleted when it merges files, and they are in none
+    /// before that.
+    pub fn flush_soon(&self) {
+        self.shared.flush_soon();
+    }
+
     /// The applied index up to which a crash loses nothing of the engine.
     pub fn durable(&self) -> u64 {
         *self.shared.durable.borrow()

@@ -186,19 +186,23 @@ impl Overlay {
         (!oldest.batches.is_empty()).then_some(oldest)
     }
 
-    /// Forgets the first `count` batches, which the engine has now.
+    /// Forgets the first `count` batches, which the engine has now. Looks at nothing but what is in them: after a
+    /// large compaction there may be a great many deletions behind them.
     pub(super) fn remove_oldest(&mut self, count: usize) {
-        let first = self.first + count as u64;
-        for recent in &mut self.tables {
-            while recent.rows.front().is_some_and(|place| place.batch < first) {
-                recent.rows.pop_front();
-            }
-            if !recent.others.is_empty() {
-                recent.others.retain(|_, (batch, _)| *batch >= first);
+        for pending in self.batches.drain(..count) {
+            let sequence = self.first;
+            self.first += 1;
+            for (number, change) in pending.batch.changes().iter().enumerate() {
+                let (Change::Put(table, key, _) | Change::Delete(table, key)) = change;
+                let Some(slot) = slot(*table) else { continue };
+                let Recent { rows, others } = &mut self.tables[slot];
+                if rows.front().is_some_and(|place| (place.batch, place.change) == (sequence, number as u32)) {
+                    rows.pop_front();
+                } else if others.get(key).is_some_and(|(batch, _)| *batch == sequence) {
+                    others.remove(key);
+                }
             }
         }
-        self.batches.drain(..count);
-        self.first = first;
     }
 
     fn row(&self, place: Place) -> (&Bytes, &Bytes) {
@@ -211,5 +215,51 @@ impl Overlay {
 
     fn key(&self, place: Place) -> &Bytes {
         self.row(place).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    type Known = BTreeMap<(usize, Bytes), (u64, Option<Bytes>)>;
+
+    #[test]
+    fn forgets_what_is_in_the_oldest_batches_and_nothing_later() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let (mut overlay, mut known) = (Overlay::default(), Known::new());
+        let tables = [Table::History, Table::Values, Table::Revisions];
+        for sequence in 0..3000 {
+            let mut batch = Batch::default();
+            for _ in 0..random.random_range(0..6) {
+                let at = random.random_range(0..3);
+                // New keys mostly in order, and old ones again.
+                let number: u64 =
+                    if random.random() { 10 * sequence + 5 } else { random.random_range(0..=10 * sequence) };
+                let key = Bytes::copy_from_slice(&number.to_be_bytes());
+                let value = random.random_bool(0.6).then(|| Bytes::from(vec![sequence as u8]));
+                match &value {
+                    Some(value) => batch.put(tables[at], key.clone(), value.clone()),
+                    None => batch.delete(tables[at], key.clone()),
+                }
+                known.insert((at, key), (sequence, value));
+            }
+            overlay.add(sequence, Arc::new(batch));
+            if random.random_bool(0.4) {
+                let count = random.random_range(0..=overlay.batches.len().min(4));
+                overlay.remove_oldest(count);
+                known.retain(|_, (sequence, _)| *sequence >= overlay.first);
+            }
+            for (at, table) in tables.into_iter().enumerate() {
+                let all = overlay.range(table, b"", Bound::Unbounded, usize::MAX);
+                let wanted = known.iter().filter(|((of, _), _)| *of == at);
+                assert!(all.into_iter().eq(wanted.map(|((_, key), (_, value))| (key.clone(), value.clone()))));
+            }
+        }
+        overlay.remove_oldest(overlay.batches.len());
+        assert!(overlay.tables.iter().all(|recent| recent.rows.is_empty() && recent.others.is_empty()));
     }
 }

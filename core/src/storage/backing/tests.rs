@@ -367,3 +367,13 @@ async fn clearing_forgets_values_too() {
     assert_eq!(backing.flush().await.unwrap(), 9);
     assert_eq!(backing.value(Revision::new(9, 0)).unwrap().unwrap(), "new");
 }
+
+#[tokio::test]
+async fn a_flush_that_was_asked_for_comes_with_a_check() {
+    let backing = open(Arc::new(MemoryEngine::new()), tiny());
+    let mut durable = backing.durable_changed();
+    backing.submit(1, entry(1, b"little"));
+    backing.flush_soon();
+    let flushed = tokio::time::timeout(Duration::from_secs(20), durable.wait_for(|durable| *durable == 1));
+    assert!(flushed.await.is_ok_and(|seen| seen.is_ok()));
+}

@@ -75,6 +75,8 @@ struct Progress {
     unlooked_bytes: usize,
     /// A flush was asked for because of `unflushed_bytes` and has not succeeded yet.
     flush_due: bool,
+    /// The next check flushes once the engine has the batches before this one.
+    flush_after: Option<u64>,
     /// The engine itself has run out of space, and no flush has succeeded since.
     stuck: bool,
 }
@@ -134,6 +136,17 @@ impl Shared {
             None => return Err(self.broken()),
         }
         Ok(())
+    }
+
+    pub(super) fn flush_soon(&self) {
+        let submitted = self.overlay.read().submitted();
+        self.progress.lock().flush_after = Some(submitted);
+    }
+
+    /// Whether a check has to flush: an earlier flush found no room, or one was asked for.
+    fn is_flush_due(&self) -> bool {
+        let progress = self.progress.lock();
+        progress.flush_due || progress.flush_after.is_some_and(|last| *self.written.borrow() >= last)
     }
 
     pub(super) async fn close(&self) {
@@ -266,8 +279,7 @@ impl Shared {
                 waiting.extend(done);
             }
         }
-        // A flush that found no room is still due at the next check.
-        let outcome = if wanted || self.progress.lock().flush_due { self.flush() } else { self.look() };
+        let outcome = if wanted || self.is_flush_due() { self.flush() } else { self.look() };
         if let Err(error) = &outcome
             && error.kind() != io::ErrorKind::StorageFull
         {
@@ -287,9 +299,9 @@ impl Shared {
         if self.failed.borrow().is_some() {
             return Err(self.broken());
         }
-        let (applied, bytes) = {
+        let (applied, bytes, written) = {
             let progress = self.progress.lock();
-            (progress.applied, progress.unflushed_bytes)
+            (progress.applied, progress.unflushed_bytes, *self.written.borrow())
         };
         if self.look_for(bytes)? == Room::None {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room on the disk to flush the state engine"));
@@ -305,6 +317,7 @@ impl Shared {
             flushed?;
             progress.unflushed_bytes = progress.unflushed_bytes.saturating_sub(bytes);
             progress.flush_due = false;
+            progress.flush_after = progress.flush_after.filter(|last| *last > written);
             if progress.unflushed_bytes >= self.flush_bytes() {
                 self.want_flush(&mut progress);
             }

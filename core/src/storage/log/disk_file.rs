@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use super::disk::{Disk, DiskFile};
+use crate::storage::reserve::disk_bytes;
 
 const ZEROS: usize = 1 << 20;
 
@@ -71,6 +72,11 @@ impl Disk for FileDisk {
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+        // An attempt that must fail would still take all that is left, for as long as it lasts, from others who
+        // need little. A disk that does not tell is tried.
+        if disk_bytes(&self.path).is_ok_and(|(free, all)| all > 0 && free < size) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let path = self.path.join(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         if let Err(error) = Self::fill(&file, size) {

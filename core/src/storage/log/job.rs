@@ -43,3 +43,31 @@ pub(super) struct QueuedEntry {
     pub(super) kind: u8,
     pub(super) bytes: Bytes,
 }
+
+/// The newest purge among the jobs that only speaks of entries up to `last` which stay as they are until then, and the
+/// place of its job. On replay such a purge means the same before what waits as behind it.
+pub(super) fn purge_that_waits(last: Option<EntryId>, jobs: &VecDeque<Job>) -> Option<(usize, EntryId)> {
+    let mut settled = last?.index;
+    let mut found = None;
+    for (at, job) in jobs.iter().enumerate() {
+        if let Some(upto) = job.purge {
+            if upto.index > settled {
+                break;
+            }
+            found = Some((at, upto));
+        }
+        // Entries that take the place of written ones, or a cut below them: what is purged after that is another
+        // history.
+        let before = match &job.work {
+            Work::Append { entries, .. } => match entries.front() {
+                Some(first) => first.id.index.checked_sub(1),
+                None => continue,
+            },
+            Work::TruncateAfter(last) => last.map(|last| last.index),
+            Work::Vote(..) | Work::Idle | Work::Reserve | Work::Ready(_) => continue,
+        };
+        let Some(before) = before else { break };
+        settled = settled.min(before);
+    }
+    found
+}

@@ -92,12 +92,13 @@ impl<C: Content> Log<C> {
             None => begin(env, disk.as_ref(), &options)?,
         };
         let Recovered { replay, live, offset, mut ready, spares, sequence, epoch } = recovered;
+        let mut spares = VecDeque::from(spares);
         let Replay { vote, committed, entries, .. } = replay;
         let written = Written { vote, committed, purged: entries.purged(), last: entries.last() };
         if let (Some(active), true) = (live.last(), ready.is_empty())
             && active.segment.size - offset < (batch::BATCH_HEADER + STATE_RECORDS) as u64
         {
-            ready.push(next_segment(disk.as_ref(), &active.segment, &options)?);
+            ready.push(next_segment(disk.as_ref(), &active.segment, &options, spares.pop_front().as_deref())?);
         }
         let entries = entries
             .try_map(|(kind, bytes)| C::decode(kind, bytes))
@@ -289,7 +290,7 @@ impl<C: Content> Log<C> {
 
     /// Whether the next segment is reserved or can be. While it is false, nothing that grows should be
     /// proposed: what is left of the current segment is for deletes and compactions. Beyond its end
-    /// writes wait until there is room.
+    /// writes wait until there is room, which a purge can make.
     pub fn room(&self) -> watch::Receiver<bool> {
         self.inner.shared.room.subscribe()
     }
@@ -356,7 +357,7 @@ fn whole_blocks(options: &LogOptions) -> u64 {
 fn begin(env: &Arc<dyn Env>, disk: &dyn Disk, options: &LogOptions) -> Result<Recovered, OpenError> {
     let before =
         Segment { generation: 0, identity: env.random(), size: options.segment_bytes, block: options.block_bytes };
-    let first = next_segment(disk, &before, options)?;
+    let first = next_segment(disk, &before, options, None)?;
     Ok(Recovered {
         replay: Replay::new(0),
         offset: first.segment.first_batch(),
@@ -368,14 +369,19 @@ fn begin(env: &Arc<dyn Env>, disk: &dyn Disk, options: &LogOptions) -> Result<Re
     })
 }
 
-/// Makes the segment after `before` now.
-fn next_segment(disk: &dyn Disk, before: &Segment, options: &LogOptions) -> Result<Live, OpenError> {
+/// Makes the segment after `before` now, from the file `spare` if there is one.
+fn next_segment(
+    disk: &dyn Disk,
+    before: &Segment,
+    options: &LogOptions,
+    spare: Option<&str>,
+) -> Result<Live, OpenError> {
     let segment = Segment {
         generation: before.generation + 1,
         size: options.segment_bytes,
         block: options.block_bytes,
         identity: before.identity,
     };
-    let file = segment.create(disk, None).map_err(OpenError::io("make a segment of the log"))?;
+    let file = segment.create(disk, spare).map_err(OpenError::io("make a segment of the log"))?;
     Ok(Live { segment, file, highest: None })
 }

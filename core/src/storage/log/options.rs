@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::batch::BATCH_HEADER;
 use super::record::{ENTRY_HEADER, STATE_RECORDS};
+use super::segment::reserve_bytes;
 
 /// How a log is laid out. The defaults are for a server; tests use tiny ones, so that every border
 /// is crossed often.
@@ -34,10 +35,11 @@ pub trait LogObserver: Send + Sync {
 impl LogOptions {
     /// The longest content that one entry may have.
     pub fn max_entry_bytes(&self) -> usize {
-        // The header's block, a batch that repeats the state, and the batch with the entry itself.
+        // The header's block, a batch that repeats the state, the batch with the entry itself, and the reserve.
         let block = self.block_bytes as usize;
         let state = (BATCH_HEADER + STATE_RECORDS).next_multiple_of(block);
-        (self.segment_bytes as usize).saturating_sub(block + state + BATCH_HEADER + ENTRY_HEADER + block)
+        let reserve = reserve_bytes(self.segment_bytes, self.block_bytes);
+        (self.segment_bytes as usize).saturating_sub(block + state + BATCH_HEADER + ENTRY_HEADER + block + reserve)
     }
 }
 

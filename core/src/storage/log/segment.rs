@@ -12,7 +12,9 @@
 use std::io;
 use std::sync::Arc;
 
+use super::batch::BATCH_HEADER;
 use super::disk::{Disk, DiskFile};
+use super::record::STATE_RECORDS;
 
 /// Length of the header.
 pub(super) const SEGMENT_HEADER: usize = 44;
@@ -21,6 +23,25 @@ pub(super) const UNFINISHED: &str = "unfinished.tmp";
 
 const MAGIC: [u8; 8] = *b"keelkvlg";
 const VERSION: u32 = 1;
+
+/// Batches of state that fit into the reserve of a large segment: a few for each start on a full disk, and one
+/// for each purge that releases segments.
+const RESERVED_BATCHES: u64 = 64;
+
+/// The reserve of a segment: an eighth at most, but one batch at least. Only writers know of it.
+pub(super) const fn reserve_bytes(size: u64, block: u32) -> usize {
+    let batch = (BATCH_HEADER + STATE_RECORDS).next_multiple_of(block as usize) as u64;
+    let eighth = size / 8 / batch * batch;
+    let wanted = RESERVED_BATCHES * batch;
+    let bytes = if eighth < batch {
+        batch
+    } else if eighth < wanted {
+        eighth
+    } else {
+        wanted
+    };
+    bytes as usize
+}
 
 /// The constants of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +81,11 @@ impl Segment {
     /// Where the first batch begins.
     pub(super) const fn first_batch(&self) -> u64 {
         self.block as u64
+    }
+
+    /// Bytes at the end that entries leave alone: room for what must be written when there is no next segment.
+    pub(super) const fn reserve(&self) -> usize {
+        reserve_bytes(self.size, self.block)
     }
 
     /// `length` in whole blocks.

@@ -7,6 +7,10 @@
 //!            segment full: go on in the       purge written: release old
 //!            one that lies ready              segments for reuse
 //! ```
+//!
+//! On a full disk none lies ready. What follows then waits, but for two things that go into the end of the
+//! segment, which entries leave alone: a vote, and a purge that releases segments, also from behind what
+//! waits. That is how the log gets its next segment when nobody else makes room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +20,7 @@ use super::batch::{BATCH_HEADER, BatchHeader};
 use super::disk::DiskFile;
 use super::entries::Place;
 use super::entry::{EntryId, SavedVote};
-use super::job::{Done, Job, Work};
+use super::job::{Done, Job, Work, purge_that_waits};
 use super::options::LogOptions;
 use super::preparer::Prepare;
 use super::record::{ENTRY_HEADER, Record, STATE_RECORDS};
@@ -66,6 +70,10 @@ pub(super) struct Writer {
     asked: bool,
     /// There was no room for it. Only time or a released segment can change that.
     short: bool,
+    /// One was released since the last was asked for.
+    released: bool,
+    /// A line has said that there was no room.
+    told_short: bool,
     /// Jobs that wait for a segment.
     waiting: VecDeque<Job>,
     failure: Option<String>,
@@ -74,6 +82,17 @@ pub(super) struct Writer {
     batch: Option<usize>,
     places: Vec<(EntryId, Place)>,
     answers: Vec<Done>,
+}
+
+/// How far into a segment a record may go. Beyond the entries' part only where no next segment lies ready.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// Not into the reserve.
+    Entries,
+    /// Into the first half of it, so that a start on a full disk leaves the other for purges.
+    Vote,
+    /// To its end.
+    End,
 }
 
 /// Why a record was not taken.
@@ -110,6 +129,8 @@ impl Writer {
             told: 0,
             asked: false,
             short: false,
+            released: false,
+            told_short: false,
             waiting: VecDeque::new(),
             failure: None,
             buffer: Vec::new(),
@@ -141,7 +162,12 @@ impl Writer {
                 Work::Ready(made) => self.ready(made),
                 Work::Reserve => {
                     self.short = false;
-                    self.waiting.push_back(job);
+                    // There may be many of these while others wait.
+                    if job.purge.is_some() || job.committed.is_some() {
+                        self.waiting.push_back(job);
+                    } else if self.failure.is_none() {
+                        self.ask();
+                    }
                 }
                 _ => self.waiting.push_back(job),
             }
@@ -184,6 +210,9 @@ impl Writer {
                 }
             }
         }
+        if self.short && !self.waiting.is_empty() {
+            self.purge_ahead()?;
+        }
         let purged = self.written.purged;
         if self.flush()? && purged.is_some() {
             self.release();
@@ -193,19 +222,42 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes the newest purge that waits behind what found no segment, if it releases one. It says nothing of
+    /// entries that wait, so on replay it means the same before them.
+    fn purge_ahead(&mut self) -> io::Result<()> {
+        let Some((at, upto)) = purge_that_waits(self.written.last, &self.waiting) else { return Ok(()) };
+        let needed = |live: &Live| live.highest.is_some_and(|highest| highest > upto.index);
+        if self.position.live.len() < 2 || self.position.live.front().is_none_or(needed) {
+            return Ok(());
+        }
+        match self.record(Record::Purge(upto), Reach::End) {
+            Ok(_) => {}
+            Err(Stop::NoSegment) => return Ok(()),
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+        self.purged(upto);
+        self.waiting.iter_mut().take(at + 1).for_each(|job| job.purge = None);
+        Ok(())
+    }
+
+    fn purged(&mut self, upto: EntryId) {
+        assert!(self.written.purged.is_none_or(|purged| purged.index < upto.index), "purges only go forward");
+        self.written.purged = Some(upto);
+        if self.written.last.is_none_or(|last| last.index <= upto.index) {
+            self.written.last = Some(upto);
+        }
+    }
+
     /// Puts a job's records into the buffer. What was taken is gone from the job, so that it can go
     /// on where it stopped.
     fn encode(&mut self, job: &mut Job) -> Result<(), Stop> {
         if let Some(upto) = job.purge {
-            self.record(Record::Purge(upto))?;
-            self.written.purged = Some(upto);
-            if self.written.last.is_none_or(|last| last.index <= upto.index) {
-                self.written.last = Some(upto);
-            }
+            self.record(Record::Purge(upto), Reach::Entries)?;
+            self.purged(upto);
             job.purge = None;
         }
         if let Some(id) = job.committed {
-            self.record(Record::Committed(id))?;
+            self.record(Record::Committed(id), Reach::Entries)?;
             self.written.committed = Some(id);
             job.committed = None;
         }
@@ -213,7 +265,7 @@ impl Writer {
             Work::Append { entries, .. } => {
                 while let Some(entry) = entries.front() {
                     let record = Record::Entry { id: entry.id, kind: entry.kind, bytes: &entry.bytes };
-                    let place = self.record(record)?;
+                    let place = self.record(record, Reach::Entries)?;
                     self.places.push((entry.id, place));
                     self.written.last = Some(entry.id);
                     if let Some(active) = self.position.live.back_mut() {
@@ -223,16 +275,16 @@ impl Writer {
                 }
             }
             Work::Vote(vote, _) => {
-                self.record(Record::Vote(*vote))?;
+                self.record(Record::Vote(*vote), Reach::Vote)?;
                 self.written.vote = Some(*vote);
             }
             Work::TruncateAfter(last) => {
-                self.record(Record::TruncateAfter(*last))?;
+                self.record(Record::TruncateAfter(*last), Reach::Entries)?;
                 self.written.last = *last;
             }
             Work::Idle => {
                 if self.batch.is_none() && self.told < self.synced {
-                    self.begin_batch(0)?;
+                    self.begin_batch(0, Reach::Entries)?;
                 }
             }
             Work::Reserve => self.ask(),
@@ -242,21 +294,28 @@ impl Writer {
     }
 
     /// Puts one record into the batch.
-    fn record(&mut self, record: Record<'_>) -> Result<Place, Stop> {
+    fn record(&mut self, record: Record<'_>, reach: Reach) -> Result<Place, Stop> {
         let length = match record {
             Record::Entry { bytes, .. } => ENTRY_HEADER + bytes.len(),
             _ => STATE_RECORDS,
         };
-        self.begin_batch(length)?;
+        self.begin_batch(length, reach)?;
         let offset = self.position.offset + self.buffer.len() as u64;
         record.write(&mut self.buffer);
         Ok(Place { generation: self.active().generation, offset: offset as u32 })
     }
 
     /// Sees to it that there is a batch with room for `length` bytes more.
-    fn begin_batch(&mut self, length: usize) -> Result<(), Stop> {
+    fn begin_batch(&mut self, length: usize, reach: Reach) -> Result<(), Stop> {
         let header = if self.batch.is_some() { 0 } else { BATCH_HEADER };
-        if self.room() < header + length {
+        let reserve = self.active().reserve();
+        let kept = match reach {
+            _ if !self.position.ready.is_empty() => reserve,
+            Reach::Entries => reserve,
+            Reach::Vote => reserve / 2,
+            Reach::End => 0,
+        };
+        if self.room() < header + length + kept {
             self.enter_next()?;
         }
         if self.batch.is_none() {
@@ -343,6 +402,7 @@ impl Writer {
             let reusable = self.report.released(generation);
             self.preparer.push(Prepare::Release { name: Segment::name(generation), reusable });
             self.short = false;
+            self.released = true;
         }
     }
 
@@ -357,6 +417,7 @@ impl Writer {
         segment.size = self.options.segment_bytes;
         segment.block = self.options.block_bytes;
         self.asked = true;
+        self.released = false;
         self.preparer.push(Prepare::Make(segment, queue));
     }
 
@@ -366,11 +427,19 @@ impl Writer {
             Ok((segment, file)) => {
                 self.short = false;
                 self.position.ready.push_back(Live { segment, file, highest: None });
+                if std::mem::take(&mut self.told_short) {
+                    tracing::info!("there is room for the next log segment again");
+                }
                 self.report.room(true);
             }
+            // What was released meanwhile came too late for this one.
+            Err(error) if is_shortage(&error) && self.released => self.ask(),
             // Nothing was promised from it yet, so the keeper asks again later.
             Err(error) if is_shortage(&error) => {
-                tracing::warn!(%error, "no room for the next log segment");
+                // It is tried again and again, and once is enough to hear of it.
+                if !std::mem::replace(&mut self.told_short, true) {
+                    tracing::warn!(%error, "no room for the next log segment");
+                }
                 self.short = true;
                 self.report.room(false);
             }

@@ -127,8 +127,8 @@ fn what_an_earlier_life_left_behind_the_cut_does_not_come_back() {
     let env = ManualEnv::new(1);
     let disk = SimDisk::new();
     let log = open(&env, Arc::clone(&disk) as _).expect("opens");
-    // The first segment is full to the last byte, so the state and the entry that follow share a write.
-    let half = (2048 - 2 * 128 - 48) / 2 - 26;
+    // The first segment is full up to its reserve, so the state and the entry that follow share a write.
+    let half = (2048 - 2 * 128 - 256 - 48) / 2 - 26;
     append(&env, &log, [(id(1, 0), text(half, 1)), (id(1, 1), text(half, 1))]);
     append(&env, &log, [(id(1, 2), text(10, 2))]);
     let torn = disk.crash(Crash::Process);

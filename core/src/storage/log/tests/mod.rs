@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod full_disk;
 mod manual_env;
 mod model;
 mod real_disk;
