@@ -8,7 +8,7 @@ use tokio::sync::MutexGuard;
 use super::grpc::{Call, Framed, Parts, Status, cut, encode};
 use super::server::Api;
 use crate::apply::check;
-use crate::mvcc::{Begun, RangeSteps, ReadWalk, Steps, is_read_only, is_serializable};
+use crate::mvcc::{Begun, ReadWalk, Steps, is_read_only, is_serializable};
 use crate::types::Result;
 
 /// Transactions with more keys or bytes than this are encoded elsewhere.
@@ -36,11 +36,11 @@ impl Api {
         }
     }
 
-    async fn read_in_parts(
+    async fn read_in_parts<S: Steps<Response = pb::RangeResponse>>(
         &self,
         call: &Call,
-        begin: impl Fn() -> Result<Begun<RangeSteps>>,
-        walk: Box<ReadWalk<RangeSteps>>,
+        begin: impl Fn() -> Result<Begun<S>>,
+        walk: Box<ReadWalk<S>>,
     ) -> Result<Framed, Status> {
         match take_turn(call, begin, walk).await? {
             (_, Begun::Whole(response)) => self.encode_range(response),
@@ -55,10 +55,11 @@ impl Api {
 
     /// Encodes the keys of each step, so that neither the encoding nor the end of a large answer takes
     /// long, and its keys are not in memory twice.
-    async fn range_in_parts(&self, walk: Box<ReadWalk<RangeSteps>>) -> Result<Framed, Status> {
-        let header = Some(self.node.header(walk.current_revision()));
+    async fn range_in_parts<S: Steps<Response = pb::RangeResponse>>(
+        &self,
+        walk: Box<ReadWalk<S>>,
+    ) -> Result<Framed, Status> {
         let mut parts = Parts::default();
-        parts.add(&pb::RangeResponse { header, ..pb::RangeResponse::default() });
         let encode = |kvs: &mut Vec<KeyValue>| {
             if !kvs.is_empty() {
                 let mut part = pb::RangeResponse { kvs: std::mem::take(kvs), ..pb::RangeResponse::default() };
@@ -67,9 +68,11 @@ impl Api {
                 *kvs = part.kvs;
             }
         };
-        let last = self.node.finish_walk(walk, encode).await?;
-        parts.add(&pb::RangeResponse { header: None, ..last });
-        parts.finish()
+        let mut last = self.node.finish_walk(walk, encode).await?;
+        self.fill(&mut last.header);
+        let head = pb::RangeResponse { header: last.header.take(), ..pb::RangeResponse::default() };
+        parts.add(&last);
+        parts.finish(&head)
     }
 
     /// [`Api::txn`], with the answer encoded.

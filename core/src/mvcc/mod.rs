@@ -41,7 +41,6 @@ pub(crate) use self::compaction::Compactor;
 pub use self::hash_kv::{HashKvWalk, KvHash};
 pub use self::hash_walk::HashWalk;
 pub(crate) use self::range::{Count, execute, has_default_order, has_revision_filters};
-pub(crate) use self::range_steps::RangeSteps;
 pub use self::range_stream::RangeStream;
 pub use self::read_error::ReadError;
 pub use self::reader::Reader;

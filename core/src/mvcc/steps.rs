@@ -150,11 +150,6 @@ impl<S: Steps> Walk<S> {
         self.steps.is_long()
     }
 
-    /// The store's revision at the beginning.
-    pub(crate) const fn current_revision(&self) -> i64 {
-        self.current
-    }
-
     /// Keys that were found so far, for whoever wants to take them before the end.
     pub(crate) const fn kvs(&mut self) -> &mut Vec<KeyValue> {
         &mut self.kvs
@@ -231,7 +226,7 @@ mod tests {
             }
             if random.random_ratio(1, 6) {
                 let current = bench.reader().current_revision();
-                if bench.compact(current).is_err() || walk.current_revision() == current {
+                if bench.compact(current).is_err() || walk.current == current {
                     continue;
                 }
                 let reader = bench.reader();

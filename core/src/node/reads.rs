@@ -158,6 +158,5 @@ mod tests {
         assert!(futures::poll!(&mut read).is_pending());
         node.stop().await;
         assert_eq!(read.await.expect_err("it was stopped").code(), Code::Stopped);
-        assert_eq!(node.aside(|| ()).await.expect_err("it was stopped").code(), Code::Stopped);
     }
 }

@@ -73,7 +73,8 @@ pub(super) async fn pack_pieces(framed: Framed) -> Result<Framed, Status> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let mut packed = Vec::new();
     let mut length = 0;
-    for piece in framed.rest {
+    let head = framed.first.slice(PREFIX..);
+    for piece in std::iter::once(head).chain(framed.rest) {
         for slice in piece.chunks(SLICE) {
             encoder.write_all(slice).map_err(failed)?;
             let part = std::mem::take(encoder.get_mut());
@@ -109,9 +110,10 @@ mod tests {
     #[tokio::test]
     async fn pieces_are_packed_as_one_message() {
         let pieces: Vec<Bytes> = vec![vec![1; 100_000].into(), Bytes::new(), vec![2; 10].into()];
-        let whole = pieces.concat();
+        // The first piece comes with the prefix.
+        let whole = [&[1; 7][..], &pieces.concat()].concat();
         let first = prefix(whole.len()).expect("a short message");
-        let framed = Framed { first: Bytes::copy_from_slice(&first), rest: pieces };
+        let framed = Framed { first: [&first[..], &whole[..7]].concat().into(), rest: pieces };
         let packed = pack_pieces(framed).await.expect("a short message");
         let body = packed.rest.concat();
         let length = u32::try_from(body.len()).expect("a short message").to_be_bytes();

@@ -203,9 +203,11 @@ impl Parts {
         self.pieces.push(piece.into());
     }
 
-    /// The message, complete.
-    pub(crate) fn finish(self) -> Result<Framed, Status> {
-        Ok(Framed { first: Bytes::copy_from_slice(&prefix(self.length)?), rest: self.pieces })
+    /// The message, complete with its first part, which is known last.
+    pub(crate) fn finish(self, head: &impl Message) -> Result<Framed, Status> {
+        let head = head.encode_to_vec();
+        let first = [&prefix(self.length + head.len())?[..], &head].concat();
+        Ok(Framed { first: first.into(), rest: self.pieces })
     }
 }
 
