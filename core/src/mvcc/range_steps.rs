@@ -81,15 +81,22 @@ impl RangeSteps {
         if revision < view.compacted {
             return Err(Code::Compacted.into());
         }
+        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
+        // A list that grows to a million elements would be moved as a whole now and then.
+        let expected = || {
+            let mut counted = 0;
+            View { revision, ..view }.count_on(&range, None, &mut counted);
+            usize::try_from(counted).unwrap_or(0)
+        };
         let order = if request.count_only || range::in_key_order(request) {
             Order::Settled
         } else if request.sort_target == SortTarget::Value as i32 {
-            Order::Values(Vec::new())
+            Order::Values(Vec::with_capacity(expected()))
         } else {
-            Order::Found(Vec::new())
+            Order::Found(Vec::with_capacity(expected()))
         };
         Ok(Self {
-            range: KeyRange::from_wire(request.key.clone(), request.range_end.clone()),
+            range,
             count,
             current,
             revision,
