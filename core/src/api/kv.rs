@@ -5,7 +5,7 @@ use keelkv_proto::keelkv::command::Body;
 
 use super::server::{Api, misfit, size_of};
 use crate::apply::check;
-use crate::mvcc::{RangeStream, is_read_only, is_serializable};
+use crate::mvcc::{RangeStream, is_read_only};
 use crate::types::{Reply, Result};
 
 impl Api {
@@ -13,18 +13,12 @@ impl Api {
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse> {
         check::range(&request)?;
         let began = self.node.env().now();
-        let result = self.read(&request).await;
+        let mut result = self.node.range(&request).await;
+        if let Ok(response) = &mut result {
+            self.fill(&mut response.header);
+        }
         self.metrics.ranged(self.node.env().now().saturating_sub(began), result.is_ok());
         result
-    }
-
-    async fn read(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse> {
-        if !request.serializable {
-            self.node.linearizable().await?;
-        }
-        let mut response = self.node.reader().range(request)?;
-        self.fill(&mut response.header);
-        Ok(response)
     }
 
     /// Begins to read keys in several messages, all at one revision. Headers that come along are this
@@ -77,10 +71,7 @@ impl Api {
     pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse> {
         check::txn(&request, self.node.config().limits.max_txn_ops)?;
         if is_read_only(&request) {
-            if !is_serializable(&request) {
-                self.node.linearizable().await?;
-            }
-            let mut response = self.node.reader().read_only_txn(&request)?;
+            let mut response = self.node.read_only_txn(&request).await?;
             self.fill(&mut response.header);
             return Ok(response);
         }

@@ -62,9 +62,9 @@ impl Api {
     }
 
     /// A checksum over all that this member stores; two members may differ.
-    pub fn hash(&self, _request: pb::HashRequest) -> Result<pb::HashResponse> {
+    pub async fn hash(&self, _request: pb::HashRequest) -> Result<pb::HashResponse> {
         let header = Some(self.header(0));
-        Ok(pb::HashResponse { header, hash: self.node.reader().hash()? })
+        Ok(pb::HashResponse { header, hash: self.node.hash().await? })
     }
 
     /// A checksum over the history of keys up to a revision; all members agree on it.
@@ -75,8 +75,7 @@ impl Api {
             if let Some(hash) = walk.step()? {
                 break hash;
             }
-            // Others on this thread have their turn.
-            tokio::task::yield_now().await;
+            self.node.give_way().await?;
         };
         self.metrics.hashed(self.node.env().now().saturating_sub(began));
         Ok(pb::HashKvResponse {

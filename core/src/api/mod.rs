@@ -14,6 +14,7 @@ mod cluster;
 mod grpc;
 mod health;
 mod kv;
+mod large;
 mod lease;
 mod maintenance;
 mod method;

@@ -8,7 +8,7 @@ use http::Request;
 use keelkv_proto::etcdserverpb as pb;
 use prost::{Message, Name};
 
-use super::grpc::{Call, End, Engine, Inbound, Outbound, Status, decode, encode};
+use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, decode, encode};
 use super::method::{Kind, Method};
 use super::pages;
 use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
@@ -22,7 +22,7 @@ macro_rules! handle {
         drop($message);
         $api.admit($call)?;
         let answer = $answer?;
-        encode(&answer)
+        encode(&answer).map(Framed::from)
     }};
 }
 
@@ -31,14 +31,24 @@ impl Engine for Api {
         self.node.config().limits.max_request_bytes + MESSAGE_OVERHEAD
     }
 
-    async fn unary(&self, call: &Call, message: Bytes) -> Result<Bytes, Status> {
+    async fn unary(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
         self.metrics.received_bytes(message.len());
         let (began, size) = (self.node.env().now(), message.len());
         let answer = match call.method {
-            Method::Range => handle!(self, call, message, |request| self.range(request).await),
+            Method::Range => {
+                let request = self.decode_only(&message)?;
+                drop(message);
+                self.admit(call)?;
+                self.range_encoded(call, request).await
+            }
             Method::Put => handle!(self, call, message, |request| self.put(request).await),
             Method::DeleteRange => handle!(self, call, message, |request| self.delete_range(request).await),
-            Method::Txn => handle!(self, call, message, |request| self.txn(request).await),
+            Method::Txn => {
+                let request = self.decode_only(&message)?;
+                drop(message);
+                self.admit(call)?;
+                self.txn_encoded(call, request).await
+            }
             // In a box, so that the frequent calls above need not carry its size.
             _ => Box::pin(self.seldom(call, message)).await,
         };
@@ -87,7 +97,7 @@ impl Engine for Api {
 }
 
 impl Api {
-    async fn seldom(&self, call: &Call, message: Bytes) -> Result<Bytes, Status> {
+    async fn seldom(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
         match call.method {
             Method::Compact => handle!(self, call, message, |request| self.compact(request).await),
             Method::LeaseGrant => handle!(self, call, message, |request| self.lease_grant(request).await),
@@ -98,7 +108,7 @@ impl Api {
             Method::Alarm => handle!(self, call, message, |request| self.alarm(request).await),
             Method::Status => handle!(self, call, message, |request| self.status(request)),
             Method::Defragment => handle!(self, call, message, |request| self.defragment(request)),
-            Method::Hash => handle!(self, call, message, |request| self.hash(request)),
+            Method::Hash => handle!(self, call, message, |request| self.hash(request).await),
             Method::HashKv => handle!(self, call, message, |request| self.hash_kv(request).await),
             Method::MoveLeader => handle!(self, call, message, |request| self.move_leader(request)),
             Method::Downgrade => handle!(self, call, message, |request| self.downgrade(request).await),
@@ -165,7 +175,7 @@ impl Api {
 }
 
 /// Tells of a call that took long: who asked for what, and how much went to and fro. Never what was in it.
-fn log_slow(call: &Call, took: Duration, size: usize, answer: &Result<Bytes, Status>) {
+fn log_slow(call: &Call, took: Duration, size: usize, answer: &Result<Framed, Status>) {
     let (code, answered) = match answer {
         Ok(answer) => (GrpcCode::Ok, answer.len()),
         Err(status) => (status.code(), 0),

@@ -399,3 +399,25 @@ async fn a_thousand_calls_at_a_time_share_a_connection() {
     assert_eq!(served.api.node().reader().current_revision(), 1001);
     served.stop().await;
 }
+
+#[tokio::test]
+async fn a_large_answer_is_the_same_in_parts() {
+    let served = served().await;
+    let client = served.client().await;
+    for number in 0..100 {
+        served.api.put(put(&format!("{number:03}"), "v")).await.expect("a good put");
+    }
+    let read: pb::RangeResponse = call(&client, "/etcdserverpb.KV/Range", &all()).await.expect("a good range");
+    assert_eq!(read, served.api.range(all()).await.expect("a good range"));
+    assert_eq!((read.kvs.len(), read.header), (100, Some(served.api.node().header(101))));
+    let request = pb::TxnRequest {
+        success: vec![pb::RequestOp { request: Some(Op::RequestRange(all())) }; 20],
+        ..Default::default()
+    };
+    let txn: pb::TxnResponse = call(&client, "/etcdserverpb.KV/Txn", &request).await.expect("a good transaction");
+    assert_eq!(txn, served.api.txn(request).await.expect("a good transaction"));
+    // Byte for byte as if it were encoded at once.
+    let answer = client.call("/etcdserverpb.KV/Range", &all().encode_to_vec()).await;
+    assert_eq!(answer.body, framed(&read.encode_to_vec()));
+    served.stop().await;
+}

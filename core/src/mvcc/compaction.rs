@@ -24,7 +24,8 @@ use crate::env::{Env, Queue};
 const JOBS_MAX: usize = 64;
 /// Steps before the walk begins to rest between them: a small one is done at once.
 const BRISK_STEPS: usize = 4;
-const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+/// How often to look whether what a walk waits for has passed.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts walks and counts them. Dropping it stops the walk after its current step.
 #[derive(Debug)]
@@ -66,12 +67,14 @@ impl Compactor {
         if walked < compacted {
             jobs.state.lock().waiting.push_back(Job { from: walked, to: compacted, hash: false });
         }
-        let worker = Queue::start(&**env, "compaction", |steps: VecDeque<Step>| {
+        let step = |steps: VecDeque<Step>| {
             for (mut walk, done) in steps {
                 let stepped = walk.step();
                 let _ = done.send((walk, stepped));
             }
-        });
+        };
+        // The task sees that no step comes back.
+        let worker = Queue::start(&**env, "compaction", step, |_| {});
         let task = run(Arc::clone(env), Arc::clone(store), Arc::clone(&jobs), worker);
         env.spawn("compaction", Box::pin(task));
         Ok(Self { jobs })
@@ -161,13 +164,20 @@ async fn walk(
     worker: &Queue<Step>,
     job: Job,
 ) -> std::io::Result<bool> {
+    // Reads that were under way when the watermark was raised still see what is to be removed.
+    while store.held.below(job.to) {
+        if jobs.closed() {
+            return Ok(false);
+        }
+        env.sleep(PAUSE).await;
+    }
     let mut walk = Walk::new(Arc::clone(store), job);
     let mut steps = 0;
     loop {
         let begun = env.now();
         let (done, stepped) = oneshot::channel();
         worker.push((walk, done));
-        let Ok((walked, more)) = stepped.await else { return Ok(false) };
+        let (walked, more) = stepped.await.map_err(|_| std::io::Error::other("a step of it panicked"))?;
         walk = walked;
         if !more? {
             if walk.removed() {
@@ -180,7 +190,7 @@ async fn walk(
             env.sleep(env.now().saturating_sub(begun)).await;
         }
         while store.backing().is_full() && !jobs.closed() {
-            env.sleep(BACKLOG_PAUSE).await;
+            env.sleep(PAUSE).await;
         }
         if jobs.closed() {
             return Ok(false);

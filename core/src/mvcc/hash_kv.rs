@@ -14,9 +14,9 @@ use crate::storage::values::values_in_order;
 use crate::types::{Code, Error, KeyRange, Result, Revision};
 
 /// Rows of one step.
-const ROWS: usize = 256;
-/// Values that one step holds, about.
-const BYTES: u64 = 4 << 20;
+const ROWS: usize = 128;
+/// Bytes of values that one step reads, about.
+const BYTES: u64 = 256 << 10;
 /// Compactions whose hash is kept.
 const KEPT: usize = 10;
 
@@ -136,7 +136,7 @@ impl HashKvWalk {
         Ok(())
     }
 
-    /// Goes on for a few milliseconds; the hash when it is complete.
+    /// Goes on for a millisecond or less; the hash when it is complete.
     pub fn step(&mut self) -> Result<Option<KvHash>> {
         let (epoch, plan, mut from, mut sum) = match self.stage {
             Stage::Known(hash) => return Ok(Some(hash)),
@@ -165,20 +165,16 @@ impl HashKvWalk {
 /// Adds some rows; false after the last.
 pub(super) fn step(store: &Store, plan: &Plan, from: &mut Revision, sum: &mut Checksum) -> Result<bool, ReadError> {
     let rows = history::scan(&store.backing, *from, plan.revision, ROWS)?;
-    let ended = rows.len() < ROWS;
-    *from = rows.last().map_or(*from, |row| history::next(row.at));
-    let rows: Vec<Row> = rows.into_iter().filter(|row| plan.has(store, row)).collect();
-    let mut rest = &rows[..];
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = |row: &&Row| {
-            bytes += row.record.value_length;
-            bytes <= BYTES
-        };
-        let (part, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        add(store, part, sum)?;
-        rest = later;
-    }
+    let mut bytes = 0;
+    let fits = |row: &&Row| {
+        bytes += row.record.value_length;
+        bytes <= BYTES
+    };
+    let part = &rows[..rows.iter().take_while(fits).count().max(1).min(rows.len())];
+    let ended = rows.len() < ROWS && part.len() == rows.len();
+    *from = part.last().map_or(*from, |row| history::next(row.at));
+    let counted: Vec<Row> = part.iter().filter(|row| plan.has(store, row)).cloned().collect();
+    add(store, &counted, sum)?;
     Ok(!ended)
 }
 

@@ -1,15 +1,14 @@
-//! RangeRequest on a view: bounds, filters, order, limit.
+//! RangeRequest on a view: filters, order, limit.
 
-use bytes::Bytes;
 use keelkv_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
-use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
+use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse};
 use keelkv_proto::mvccpb::KeyValue;
 
 use super::go_sort;
-use super::key_state::Known;
+use super::range_steps::RangeSteps;
 use super::read_error::ReadError;
+use super::steps::Steps as _;
 use super::view::{Found, View};
-use crate::types::{Code, KeyRange};
 
 /// Whether the response counts all keys of the range, or only as far as it had to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,54 +22,13 @@ pub(crate) enum Count {
 /// Executes a range on a view that stands at the store's current revision (as this reader sees it);
 /// the request may ask for an earlier one.
 pub(crate) fn execute(view: View<'_>, request: &RangeRequest, count: Count) -> Result<RangeResponse, ReadError> {
-    let current = view.revision;
-    if request.revision > current {
-        return Err(Code::FutureRev.into());
-    }
-    let revision = if request.revision <= 0 { current } else { request.revision };
-    if revision < view.compacted {
-        return Err(Code::Compacted.into());
-    }
-    let view = View { revision, ..view };
-    let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
-    let header = Some(ResponseHeader { revision: current, ..ResponseHeader::default() });
-    if request.count_only {
-        return Ok(RangeResponse { header, count: view.count(&range), ..RangeResponse::default() });
-    }
-
-    let limit = scan_limit(request);
-    let mut found = view.range(&range, limit)?;
-    let mut total = found.len();
-    if count == Count::Whole && found.len() == limit {
-        total = usize::try_from(view.count(&range)).unwrap_or(0);
-    }
-    filter(request, &mut found);
-
-    let (kvs, more) = if request.sort_target == SortTarget::Value as i32 {
-        let mut kvs = view.with_values(found)?;
-        sort(request, &mut kvs, |kv| kv);
-        let more = truncate(request, &mut kvs);
-        if request.keys_only {
-            for kv in &mut kvs {
-                kv.value.clear();
-            }
+    let mut steps = RangeSteps::new(view, request, count)?;
+    let mut kvs = Vec::new();
+    loop {
+        if let Some(response) = steps.step(view, request, &mut kvs)? {
+            return Ok(response);
         }
-        (kvs, more)
-    } else {
-        sort(request, &mut found, |found| found);
-        let more = truncate(request, &mut found);
-        (if request.keys_only { keys(found) } else { view.with_values(found)? }, more)
-    };
-    Ok(RangeResponse { header, kvs, more, count: i64::try_from(total).unwrap_or(i64::MAX) })
-}
-
-/// What etcd answers from its index alone, which does not know leases.
-fn keys(found: Vec<Found>) -> Vec<KeyValue> {
-    let key = |found: Found| {
-        let known = Known { lease: 0, ..found.known };
-        Found { known, ..found }.key_value(Bytes::new())
-    };
-    found.into_iter().map(key).collect()
+    }
 }
 
 /// Whether keys come out in the order in which the store has them, as far as etcd looks at it when
@@ -90,14 +48,14 @@ pub(crate) const fn has_revision_filters(request: &RangeRequest) -> bool {
 
 /// How many keys to read: everything if an order or a filter decides which of them count. A target
 /// without an order does not, although it is sorted by in the end: etcd cuts first in that case.
-fn scan_limit(request: &RangeRequest) -> usize {
+pub(super) fn scan_limit(request: &RangeRequest) -> usize {
     if request.limit <= 0 || !has_default_order(request) || has_revision_filters(request) {
         return usize::MAX;
     }
     usize::try_from(request.limit.saturating_add(1)).unwrap_or(usize::MAX)
 }
 
-fn filter(request: &RangeRequest, found: &mut Vec<Found>) {
+pub(super) fn filter(request: &RangeRequest, found: &mut Vec<Found>) {
     if !has_revision_filters(request) {
         return;
     }
@@ -113,12 +71,12 @@ fn filter(request: &RangeRequest, found: &mut Vec<Found>) {
 }
 
 /// The keys are in ascending order already, and that was asked for.
-const fn in_key_order(request: &RangeRequest) -> bool {
+pub(super) const fn in_key_order(request: &RangeRequest) -> bool {
     request.sort_target == SortTarget::Key as i32 && request.sort_order != SortOrder::Descend as i32
 }
 
 /// What a range can be ordered by.
-trait Sortable {
+pub(super) trait Sortable {
     fn key(&self) -> &[u8];
     fn version(&self) -> i64;
     fn create(&self) -> i64;
@@ -126,14 +84,11 @@ trait Sortable {
     fn value(&self) -> &[u8];
 }
 
-fn sort<T, S: Sortable>(request: &RangeRequest, list: &mut [T], view: impl Fn(&T) -> &S) {
-    if in_key_order(request) {
-        return;
-    }
+pub(super) fn sort<T: Sortable>(request: &RangeRequest, list: &mut [T]) {
     let descend = request.sort_order == SortOrder::Descend as i32;
     let target = SortTarget::try_from(request.sort_target).unwrap_or(SortTarget::Key);
     go_sort::sort(list, |a, b| {
-        let (a, b) = if descend { (view(b), view(a)) } else { (view(a), view(b)) };
+        let (a, b) = if descend { (b, a) } else { (a, b) };
         match target {
             SortTarget::Key => a.key() < b.key(),
             SortTarget::Version => a.version() < b.version(),
@@ -145,7 +100,7 @@ fn sort<T, S: Sortable>(request: &RangeRequest, list: &mut [T], view: impl Fn(&T
 }
 
 /// Cuts a list to the limit; tells whether something was cut off.
-fn truncate<T>(request: &RangeRequest, list: &mut Vec<T>) -> bool {
+pub(super) fn truncate<T>(request: &RangeRequest, list: &mut Vec<T>) -> bool {
     match usize::try_from(request.limit) {
         Ok(limit) if limit > 0 && list.len() > limit => {
             list.truncate(limit);

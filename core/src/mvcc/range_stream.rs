@@ -11,6 +11,8 @@ use crate::types::Result;
 
 /// Keys in the first message.
 const FIRST_CHUNK: i64 = 10;
+/// Keys in a message at most, so that none takes long.
+const CHUNK_MAX: i64 = 1024;
 
 /// The messages of a RangeStream, one by one; all show the revision of the first. Only the last has
 /// header, `more` and `count`.
@@ -42,7 +44,7 @@ impl RangeStream {
         if self.finished {
             return Ok(None);
         }
-        let response = self.reader.range_counting(&self.request, Count::Seen)?;
+        let response = self.reader.begin_counting(&self.request, Count::Seen)?.finish()?;
         let current = response.header.as_ref().map_or(0, |header| header.revision);
         if self.request.count_only {
             self.finished = true;
@@ -63,7 +65,8 @@ impl RangeStream {
         match advance {
             ControlFlow::Continue(next) => {
                 self.request.key = next.into();
-                self.request.limit = resize(self.request.limit, bytes, self.chunk_bytes).min(self.limit - self.sent);
+                self.request.limit =
+                    resize(self.request.limit, bytes, self.chunk_bytes).min(CHUNK_MAX).min(self.limit - self.sent);
                 Ok(Some(chunk))
             }
             ControlFlow::Break(next) => {

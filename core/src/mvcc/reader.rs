@@ -1,23 +1,23 @@
 //! Reads, on whatever thread asks.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use keelkv_proto::etcdserverpb::request_op::Request;
-use keelkv_proto::etcdserverpb::response_op::Response;
-use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader, ResponseOp, TxnRequest, TxnResponse};
+use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use keelkv_proto::mvccpb::KeyValue;
 
 use super::events;
 use super::hash_kv::{HashKvWalk, KvHash};
-use super::range::{self, Count};
+use super::hash_walk::HashWalk;
+use super::range::Count;
+use super::range_steps::RangeSteps;
 use super::range_stream::RangeStream;
 use super::read_error::ReadError;
+use super::steps::Begun;
 use super::store::Store;
 use super::txn;
-use super::view::View;
+use super::txn_steps::TxnSteps;
 use crate::storage::engine::{EngineRead, Table};
-use crate::types::{Code, Error, Result, Revision, RevisionEvents};
+use crate::types::{Code, Result, Revision, RevisionEvents};
 
 /// Reads the store as it was after some revision, without stopping whoever writes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,14 +46,19 @@ impl Reader {
         self.store.index.read().live()
     }
 
-    /// Executes a range. The request must have passed its checks.
+    /// Executes a range, however long it takes: where others wait for the thread, use
+    /// [`Node::range`](crate::node::Node::range). The request must have passed its checks.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {
-        self.range_counting(request, Count::Whole)
+        self.begin_range(request)?.finish()
     }
 
-    pub(super) fn range_counting(&self, request: &RangeRequest, count: Count) -> Result<RangeResponse> {
-        let pinned = (request.revision > 0).then_some(request.revision);
-        self.read(&Cell::new(pinned), |view| range::execute(view, request, count))
+    /// Does the first step of a range, which is all that a small one needs.
+    pub(crate) fn begin_range(&self, request: &RangeRequest) -> Result<Begun<RangeSteps>> {
+        self.begin_counting(request, Count::Whole)
+    }
+
+    pub(super) fn begin_counting(&self, request: &RangeRequest, count: Count) -> Result<Begun<RangeSteps>> {
+        Begun::begin(&self.store, request, |view| RangeSteps::new(view, request, count))
     }
 
     /// Starts a range that is answered in several messages. The request must have passed its checks;
@@ -62,33 +67,16 @@ impl Reader {
         RangeStream::new(self.clone(), request, chunk_bytes)
     }
 
-    /// Executes a transaction that consists of ranges only.
+    /// Executes a transaction that consists of ranges only, however long it takes: where
+    /// others wait for the thread, use [`Node::read_only_txn`](crate::node::Node::read_only_txn).
     pub fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResponse> {
+        self.begin_txn(request)?.finish()
+    }
+
+    /// Does the first step of a transaction that consists of ranges only.
+    pub(crate) fn begin_txn(&self, request: &TxnRequest) -> Result<Begun<TxnSteps>> {
         debug_assert!(txn::is_read_only(request), "this transaction belongs into the log");
-        let pinned = Cell::new(None);
-        self.read(&pinned, |view| {
-            let path = txn::path(view, request)?;
-            // Only the branch that is taken reads anything.
-            let ranges = txn::branch(request, path[0]).iter().filter_map(|op| match &op.request {
-                Some(Request::RequestRange(range)) if range.revision > 0 => Some(range.revision),
-                _ => None,
-            });
-            pinned.set(ranges.min());
-            txn::check(view, request, &path, &|_| false)?;
-            let succeeded = path[0];
-            let mut responses = Vec::new();
-            for op in txn::branch(request, succeeded) {
-                let response = match &op.request {
-                    Some(Request::RequestRange(range)) => {
-                        Some(Response::ResponseRange(range::execute(view, range, Count::Whole)?))
-                    }
-                    _ => None,
-                };
-                responses.push(ResponseOp { response });
-            }
-            let header = Some(ResponseHeader { revision: view.revision, ..ResponseHeader::default() });
-            Ok(TxnResponse { header, succeeded, responses })
-        })
+        Begun::begin(&self.store, request, |_| Ok(TxnSteps::new()))
     }
 
     /// What changed from revision `from` on: whole revisions, in order, at least one if there is
@@ -149,22 +137,21 @@ impl Reader {
         }
     }
 
-    /// A checksum over all tables, for tests of one member against itself.
+    /// A checksum over all tables, for tests of one member against itself. Reads everything as it is
+    /// just now: nothing may be written meanwhile.
     pub fn hash(&self) -> Result<u32> {
-        let mut hash = 0;
-        for table in Table::ALL {
-            let mut from = Vec::new();
-            hash = crc32c::crc32c_append(hash, &[table as u8]);
-            loop {
-                let rows = self.store.backing.scan(table, &from, &[], 64).map_err(ReadError::from)?;
-                let Some((last, _)) = rows.last() else { break };
-                from = [&last[..], &[0]].concat();
-                for (key, value) in &rows {
-                    hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, key), value);
-                }
+        let mut walk = HashWalk::new(Arc::new(self.store.backing.clone()));
+        loop {
+            if let Some(hash) = walk.step()? {
+                return Ok(hash);
             }
         }
-        Ok(hash)
+    }
+
+    /// Starts [`Reader::hash`] in small steps, of the state as it is when this returns.
+    pub async fn hash_walk(&self) -> Result<HashWalk> {
+        let pinned = self.store.backing.pin().await.map_err(ReadError::from)?;
+        Ok(HashWalk::new(pinned))
     }
 
     /// Revisions whose compaction hash is kept.
@@ -177,32 +164,6 @@ impl Reader {
     #[cfg(test)]
     pub(crate) fn row_count(&self) -> usize {
         self.store.backing.scan(Table::History, &[], &[], usize::MAX).expect("rows can be read").len()
-    }
-
-    /// Runs `read` on a view of the current revision. If a compaction passed what was read, the
-    /// answer is not trusted: a read of the latest state is done again, one that named a revision
-    /// (`pinned`, the lowest that it names, which `read` may still find out) is refused.
-    fn read<T>(&self, pinned: &Cell<Option<i64>>, read: impl Fn(View<'_>) -> Result<T, ReadError>) -> Result<T> {
-        loop {
-            let epoch = self.store.epoch()?;
-            let revision = self.store.current();
-            let view = View { store: &self.store, revision, compacted: self.store.compacted(), unwritten: None };
-            let answer = read(view);
-            let pinned = pinned.get();
-            if self.store.epoch()? != epoch {
-                continue;
-            }
-            let lowest = pinned.map_or(revision, |pinned| pinned.min(revision));
-            if self.store.compacted() <= lowest {
-                return answer.map_err(Error::from);
-            }
-            if pinned.is_some_and(|pinned| pinned < self.store.compacted()) {
-                return match answer {
-                    Err(ReadError::Refused(error)) => Err(error),
-                    _ => Err(Code::Compacted.into()),
-                };
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::hash_kv::KvHash;
+use super::hold::Held;
 use super::tree::Tree;
 use crate::storage::backing::Backing;
 use crate::storage::engine::Batch;
@@ -23,6 +24,8 @@ pub(crate) struct Store {
     compacted: AtomicI64,
     /// Odd while everything is replaced by a snapshot.
     epoch: AtomicU64,
+    /// What must not be removed yet.
+    pub(super) held: Held,
     /// Hashes taken by finished compactions, the newest last.
     pub(super) hashes: Mutex<Vec<KvHash>>,
     /// How far the removal of compacted rows has come.
@@ -51,6 +54,7 @@ impl Store {
             current: AtomicI64::new(1),
             compacted: AtomicI64::new(Self::NEVER_COMPACTED),
             epoch: AtomicU64::new(0),
+            held: Held::default(),
             hashes: Mutex::default(),
             walked: watch::Sender::default(),
             submitted: Mutex::default(),

@@ -45,33 +45,57 @@ fn extend_path(view: View<'_>, txn: &TxnRequest, path: &mut Path) -> Result<(), 
     Ok(())
 }
 
+fn holds(view: View<'_>, compare: &Compare) -> Result<bool, ReadError> {
+    let mut comparison = Comparison::new(compare);
+    loop {
+        if let Some(holds) = comparison.step(view, compare)? {
+            return Ok(holds);
+        }
+    }
+}
+
 /// Whether a comparison holds for every key of its range; of a range without keys, for a key that
 /// was never written, which has no value to compare.
-fn holds(view: View<'_>, compare: &Compare) -> Result<bool, ReadError> {
-    let range = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
-    let by_value = compare.target == CompareTarget::Value as i32;
-    let (mut any, mut holds) = (false, true);
-    let mut check = |found: &Found| {
-        any = true;
-        let value = if by_value { view.value(found.at)? } else { Bytes::new() };
-        holds = compare_one(compare, Some(found), &value);
-        Ok::<bool, ReadError>(holds)
-    };
-    if let KeyRange::Single(key) = &range {
-        if let Some(found) = view.get(key)? {
-            check(&found)?;
-        }
-    } else {
-        view.scan(&range, usize::MAX, |found| {
-            for found in found {
-                if !check(found)? {
-                    return Ok(false);
+#[derive(Debug)]
+pub(super) struct Comparison {
+    range: KeyRange,
+    from: Option<Box<[u8]>>,
+    any: bool,
+}
+
+impl Comparison {
+    pub(super) fn new(compare: &Compare) -> Self {
+        let range = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
+        Self { range, from: None, any: false }
+    }
+
+    /// Compares some keys; the outcome when it is known.
+    pub(super) fn step(&mut self, view: View<'_>, compare: &Compare) -> Result<Option<bool>, ReadError> {
+        let by_value = compare.target == CompareTarget::Value as i32;
+        let holds = |found: &Found| {
+            let value = if by_value { view.value(found.at)? } else { Bytes::new() };
+            Ok::<bool, ReadError>(compare_one(compare, Some(found), &value))
+        };
+        if let KeyRange::Single(key) = &self.range {
+            if let Some(found) = view.get(key)? {
+                return holds(&found).map(Some);
+            }
+        } else {
+            let mut some = Vec::new();
+            self.from = view.scan(&self.range, self.from.as_deref(), usize::MAX, &mut some)?;
+            self.any |= !some.is_empty();
+            for found in &some {
+                if !holds(found)? {
+                    return Ok(Some(false));
                 }
             }
-            Ok(true)
-        })?;
+        }
+        Ok(match &self.from {
+            Some(_) => None,
+            None if self.any => Some(true),
+            None => Some(!by_value && compare_one(compare, None, &[])),
+        })
     }
-    Ok(if any { holds } else { !by_value && compare_one(compare, None, &[]) })
 }
 
 fn compare_one(compare: &Compare, found: Option<&Found>, value: &[u8]) -> bool {
@@ -173,7 +197,7 @@ pub fn is_serializable(txn: &TxnRequest) -> bool {
     ranges(txn).all(|range| range.is_some_and(|range| range.serializable))
 }
 
-fn ranges(txn: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {
+pub(super) fn ranges(txn: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {
     txn.success.iter().chain(&txn.failure).map(|op| match &op.request {
         Some(Request::RequestRange(range)) => Some(range),
         _ => None,

@@ -12,7 +12,7 @@ use crate::storage::engine::{EngineRead, Table};
 use crate::types::{KeyRange, Revision};
 
 /// Keys that are looked at while the index is locked.
-const STEPS: usize = 256;
+pub(super) const STEPS: usize = if cfg!(test) { 5 } else { 256 };
 
 /// Changes of the log entry that is being applied: they are in the index, and not yet in the backing.
 #[derive(Debug, Default)]
@@ -58,7 +58,8 @@ impl Found {
 }
 
 /// A view on the store as it is after revision `revision`. It holds no lock: a compaction that
-/// passes the revision spoils it, and whoever reads has to look at the watermark afterwards.
+/// passes the revision spoils it. Whoever reads has to look at the watermark afterwards, or to hold
+/// the revision meanwhile ([`Hold`](super::hold::Hold)).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) store: &'a Store,
@@ -88,66 +89,73 @@ impl View<'_> {
             return Ok(self.get(key)?.into_iter().collect());
         }
         let mut found = Vec::new();
-        self.scan(range, limit, |part| {
-            found.append(part);
-            Ok(true)
-        })?;
-        Ok(found)
+        let mut from = None;
+        loop {
+            from = self.scan(range, from.as_deref(), limit - found.len(), &mut found)?;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
-    /// Hands over the keys of a range in order, at most `limit` and some at a time, until `each`
-    /// answers false.
+    /// Looks at the next keys of a range, and appends those that exist, at most `limit`. Answers where
+    /// to go on; `None` at the end of the range or the limit.
     pub(crate) fn scan(
         &self,
         range: &KeyRange,
-        mut limit: usize,
-        mut each: impl FnMut(&mut Vec<Found>) -> Result<bool, ReadError>,
-    ) -> Result<(), ReadError> {
+        from: Option<&[u8]>,
+        limit: usize,
+        found: &mut Vec<Found>,
+    ) -> Result<Option<Box<[u8]>>, ReadError> {
         if range.is_empty() || limit == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        let mut from: Option<Box<[u8]>> = None;
+        let mut left = limit;
         let mut states: Vec<(Bytes, KeyState)> = Vec::new();
-        let mut found = Vec::new();
-        loop {
-            let mut collect = |key: &[u8], state: KeyState| {
-                states.push((Bytes::copy_from_slice(key), state));
-                limit -= 1;
-                limit > 0
-            };
-            let scanned = self.store.index.read().scan(range, from.as_deref(), self.revision, STEPS, &mut collect);
-            for (key, state) in states.drain(..) {
-                found.push(self.resolve(key, state)?);
-            }
-            if !each(&mut found)? {
-                return Ok(());
-            }
-            found.clear();
-            match scanned {
-                Scanned::Finished => return Ok(()),
-                Scanned::Paused(_) if limit == 0 => return Ok(()),
-                Scanned::Paused(next) => from = Some(next),
-            }
+        let mut collect = |key: &[u8], state: KeyState| {
+            states.push((Bytes::copy_from_slice(key), state));
+            left -= 1;
+            left > 0
+        };
+        let scanned = self.store.index.read().scan(range, from, self.revision, STEPS, &mut collect);
+        for (key, state) in states {
+            found.push(self.resolve(key, state)?);
         }
+        Ok(match scanned {
+            Scanned::Paused(next) if left > 0 => Some(next),
+            Scanned::Paused(_) | Scanned::Finished => None,
+        })
     }
 
     /// How many keys a range has.
     pub(crate) fn count(&self, range: &KeyRange) -> i64 {
-        if let Some(count) = self.store.index.read().count(range, self.revision) {
-            return count;
-        }
-        let mut count = 0;
-        let mut from: Option<Box<[u8]>> = None;
+        let mut counted = 0;
+        let mut from = None;
         loop {
-            let mut add = |_: &[u8], _: KeyState| {
-                count += 1;
-                true
-            };
-            let scanned = self.store.index.read().scan(range, from.as_deref(), self.revision, STEPS, &mut add);
-            match scanned {
-                Scanned::Finished => return count,
-                Scanned::Paused(next) => from = Some(next),
+            from = self.count_on(range, from.as_deref(), &mut counted);
+            if from.is_none() {
+                return counted;
             }
+        }
+    }
+
+    /// Counts on from a key (from the beginning without one). Mostly the index knows at once; where it
+    /// does not, this goes on for some keys and answers where the next call begins.
+    pub(crate) fn count_on(&self, range: &KeyRange, from: Option<&[u8]>, counted: &mut i64) -> Option<Box<[u8]>> {
+        let index = self.store.index.read();
+        if from.is_none()
+            && let Some(count) = index.count(range, self.revision)
+        {
+            *counted = count;
+            return None;
+        }
+        let mut add = |_: &[u8], _: KeyState| {
+            *counted += 1;
+            true
+        };
+        match index.scan(range, from, self.revision, STEPS, &mut add) {
+            Scanned::Finished => None,
+            Scanned::Paused(next) => Some(next),
         }
     }
 
@@ -161,25 +169,36 @@ impl View<'_> {
 
     /// Adds the values to what was found.
     pub(crate) fn with_values(&self, found: Vec<Found>) -> Result<Vec<KeyValue>, ReadError> {
+        let mut kvs = Vec::with_capacity(found.len());
+        self.add_values(found.into_iter(), &mut kvs)?;
+        Ok(kvs)
+    }
+
+    /// Appends what was found, with its values; tells how many bytes these have.
+    pub(crate) fn add_values(
+        &self,
+        found: impl ExactSizeIterator<Item = Found>,
+        kvs: &mut Vec<KeyValue>,
+    ) -> Result<usize, ReadError> {
+        let mut bytes = 0;
+        let mut add = |found: Found, value: Bytes| {
+            bytes += value.len();
+            kvs.push(found.key_value(value));
+        };
         if found.len() < 2 || self.unwritten.is_some() {
-            return found
-                .into_iter()
-                .map(|found| {
-                    let value = self.value(found.at)?;
-                    Ok(found.key_value(value))
-                })
-                .collect();
+            for found in found {
+                let value = self.value(found.at)?;
+                add(found, value);
+            }
+            return Ok(bytes);
         }
+        let found: Vec<Found> = found.collect();
         let at: Vec<Revision> = found.iter().map(|found| found.at).collect();
-        let values = self.store.backing.values(&at)?;
-        found
-            .into_iter()
-            .zip(values)
-            .map(|(found, value)| {
-                let value = value.ok_or(ReadError::Missing(found.at))?;
-                Ok(found.key_value(value))
-            })
-            .collect()
+        for (found, value) in found.into_iter().zip(self.store.backing.values(&at)?) {
+            let value = value.ok_or(ReadError::Missing(found.at))?;
+            add(found, value);
+        }
+        Ok(bytes)
     }
 
     /// Completes what the index says: of a key's older states it knows the revision only.

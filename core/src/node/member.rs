@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
 use super::quota::{self, Quota};
+use super::reads::Aside;
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
@@ -43,6 +44,7 @@ pub struct Node {
     pub(super) raft: Raft,
     pub(super) proposer: Proposer,
     pub(super) reader: Reader,
+    pub(super) aside: Aside,
     pub(super) state: Arc<StateView>,
     pub(super) hub: Arc<Hub>,
     pub(super) lessor: Arc<Lessor>,
@@ -115,7 +117,8 @@ impl Node {
         &self.identity
     }
 
-    /// Reads of the store. Call [`Node::linearizable`] first unless the answer may be stale.
+    /// Reads of the store, at once and to the end. Call [`Node::linearizable`] first unless the answer may be
+    /// stale, and prefer [`Node::range`] where others wait for the thread.
     pub const fn reader(&self) -> &Reader {
         &self.reader
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! start:  data directory -> state engine -> machine -> log -> raft -> leader known -> published
 //! write:  propose -> quota -> proposer -> raft -> log -> machine -> answer
-//! read:   linearizable (the read barrier) -> reader
+//! read:   linearizable (the read barrier) -> reader, in steps if it is long
 //! ```
 
 mod config;
@@ -13,6 +13,7 @@ mod data_dir;
 mod identity;
 mod member;
 mod quota;
+mod reads;
 mod start;
 mod start_error;
 mod tasks;

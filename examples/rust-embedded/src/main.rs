@@ -36,8 +36,7 @@ async fn one_run(directory: &Path) -> Result<u64, Box<dyn Error>> {
     let node = Node::start(config, TokioEnv::new(Handle::current())).await?;
 
     // A read that sees everything acknowledged before it.
-    node.linearizable().await?;
-    let found = node.reader().range(&RangeRequest { key: KEY.into(), ..RangeRequest::default() })?;
+    let found = node.range(&RangeRequest { key: KEY.into(), ..RangeRequest::default() }).await?;
     let count = match found.kvs.first() {
         Some(pair) => std::str::from_utf8(&pair.value)?.parse()?,
         None => 0_u64,

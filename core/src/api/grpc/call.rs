@@ -14,7 +14,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::message::no_decompressor;
-use super::{Gone, Inbound, Outbound, ReadError, Refusal, Status, gzip, head};
+use super::{Framed, Gone, Inbound, Outbound, ReadError, Refusal, Status, gzip, head};
 use crate::api::method::{Kind, Method};
 use crate::api::net::Backlog;
 use crate::types::{Error, GrpcCode};
@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) metadata: HeaderMap,
     /// Who asks.
     pub(crate) remote: SocketAddr,
+    /// What the connection holds for a client that does not read.
+    pub(crate) backlog: Backlog,
 }
 
 impl Call {
@@ -48,7 +50,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn max_message(&self) -> usize;
 
     /// Answers a call of one message with one message. Both ends are protobuf; the answer has its prefix.
-    fn unary(&self, call: &Call, message: Bytes) -> impl Future<Output = Result<Bytes, Status>> + Send;
+    fn unary(&self, call: &Call, message: Bytes) -> impl Future<Output = Result<Framed, Status>> + Send;
 
     /// Answers a call whose requests or answers are a stream, up to its end.
     fn stream(
@@ -98,11 +100,11 @@ pub(crate) async fn answer<E: Engine>(
     if gzip {
         outbound.compress();
     }
-    let call = Call { method, metadata: parts.headers, remote };
+    let call = Call { method, metadata: parts.headers, remote, backlog };
     let mut inbound = Inbound::new(body, engine.max_message(), gzip);
     let began = engine.began(method);
     let result = {
-        let work = serve(&*engine, &call, &backlog, &mut inbound, &mut outbound);
+        let work = serve(&*engine, &call, &mut inbound, &mut outbound);
         match head.timeout {
             None => work.await,
             // Its own timer has told the client already; grpc-go resets such a stream.
@@ -169,13 +171,7 @@ impl From<ReadError> for End {
     }
 }
 
-async fn serve<E: Engine>(
-    engine: &E,
-    call: &Call,
-    backlog: &Backlog,
-    inbound: &mut Inbound,
-    outbound: &mut Outbound,
-) -> Result<(), End> {
+async fn serve<E: Engine>(engine: &E, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
     if call.method.kind() != Kind::Unary {
         return engine.stream(call, inbound, outbound).await;
     }
@@ -188,8 +184,11 @@ async fn serve<E: Engine>(
         })
         .await?
     };
-    let _held = backlog.hold(answer.len());
-    outbound.send(answer).await.map_err(|_| End::Gone)
+    let _held = call.backlog.hold(answer.len());
+    if answer.rest.is_empty() {
+        return outbound.send(answer.first).await.map_err(|_| End::Gone);
+    }
+    Box::pin(outbound.send_pieces(answer)).await.map_err(|_| End::Gone)
 }
 
 /// For calls of one message, grpc-go passes its reader's own errors on as they are.

@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::Status;
 use super::message::{PREFIX, prefix};
+use super::{Framed, Status};
 use crate::types::GrpcCode;
 
 /// The name on the wire.
@@ -65,6 +65,32 @@ pub(super) fn pack(mut framed: Bytes) -> Result<Bytes, Status> {
     Ok(packed.freeze())
 }
 
+/// Packs one message that comes in pieces, and gives way in between.
+pub(super) async fn pack_pieces(framed: Framed) -> Result<Framed, Status> {
+    /// What takes a millisecond or two.
+    const SLICE: usize = 64 << 10;
+    let failed = |error| Status::new(GrpcCode::Internal, format!("grpc: error while compressing: {error}"));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut packed = Vec::new();
+    let mut length = 0;
+    let head = framed.first.slice(PREFIX..);
+    for piece in std::iter::once(head).chain(framed.rest) {
+        for slice in piece.chunks(SLICE) {
+            encoder.write_all(slice).map_err(failed)?;
+            let part = std::mem::take(encoder.get_mut());
+            length += part.len();
+            packed.push(part.into());
+            tokio::task::yield_now().await;
+        }
+    }
+    let part = encoder.finish().map_err(failed)?;
+    length += part.len();
+    packed.push(part.into());
+    let [_, length @ ..] = prefix(length)?;
+    let first = [&[COMPRESSED], &length[..]].concat();
+    Ok(Framed { first: first.into(), rest: packed })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +105,20 @@ mod tests {
         assert_eq!(packed[PREFIX + length..][..PREFIX], [0; PREFIX], "an empty message stays as it is");
         let status = unpack(&packed[PREFIX..PREFIX + length], 2).expect_err("over the limit");
         assert_eq!(status.message(), "grpc: received message after decompression larger than max 2");
+    }
+
+    #[tokio::test]
+    async fn pieces_are_packed_as_one_message() {
+        let pieces: Vec<Bytes> = vec![vec![1; 100_000].into(), Bytes::new(), vec![2; 10].into()];
+        // The first piece comes with the prefix.
+        let whole = [&[1; 7][..], &pieces.concat()].concat();
+        let first = prefix(whole.len()).expect("a short message");
+        let framed = Framed { first: [&first[..], &whole[..7]].concat().into(), rest: pieces };
+        let packed = pack_pieces(framed).await.expect("a short message");
+        let body = packed.rest.concat();
+        let length = u32::try_from(body.len()).expect("a short message").to_be_bytes();
+        assert_eq!(packed.first, [&[COMPRESSED], &length[..]].concat());
+        assert_eq!(unpack(&body, whole.len()).expect("good gzip"), whole);
     }
 
     #[test]

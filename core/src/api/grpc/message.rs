@@ -156,6 +156,27 @@ pub(crate) fn decode<M: Message + Name + Default>(encoded: &[u8]) -> Result<M, p
     lenient::decode(encoded)
 }
 
+/// An encoded answer with its prefix. Mostly in one piece; a large one comes in several, none of which
+/// takes long to make or to let go.
+#[derive(Debug, Default)]
+pub(crate) struct Framed {
+    pub(super) first: Bytes,
+    pub(super) rest: Vec<Bytes>,
+}
+
+impl Framed {
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+impl From<Bytes> for Framed {
+    fn from(first: Bytes) -> Self {
+        Self { first, rest: Vec::new() }
+    }
+}
+
 /// Encodes an answer with its prefix.
 pub(crate) fn encode(message: &impl Message) -> Result<Bytes, Status> {
     let length = message.encoded_len();
@@ -164,6 +185,40 @@ pub(crate) fn encode(message: &impl Message) -> Result<Bytes, Status> {
     framed.put_slice(&prefix);
     message.encode_raw(&mut framed);
     Ok(framed.freeze())
+}
+
+/// A message that is encoded in parts: messages of its type that follow each other are one, whose
+/// lists are those of all.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pieces: Vec<Bytes>,
+    length: usize,
+}
+
+impl Parts {
+    /// Adds a part.
+    pub(crate) fn add(&mut self, part: &impl Message) {
+        let piece = part.encode_to_vec();
+        self.length += piece.len();
+        self.pieces.push(piece.into());
+    }
+
+    /// The message, complete with its first part, which is known last.
+    pub(crate) fn finish(self, head: &impl Message) -> Result<Framed, Status> {
+        let head = head.encode_to_vec();
+        let first = [&prefix(self.length + head.len())?[..], &head].concat();
+        Ok(Framed { first: first.into(), rest: self.pieces })
+    }
+}
+
+/// Cuts a large message, so that it is let go bit by bit as it is sent.
+pub(crate) fn cut(mut framed: Bytes) -> Framed {
+    const PIECE: usize = 256 << 10;
+    let mut cut = Framed::from(framed.split_to(PREFIX.min(framed.len())));
+    while !framed.is_empty() {
+        cut.rest.push(framed.split_to(PIECE.min(framed.len())));
+    }
+    cut
 }
 
 /// The largest message that is sent.

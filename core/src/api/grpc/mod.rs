@@ -16,7 +16,7 @@ mod status;
 
 pub(crate) use self::call::{Call, End, Engine, answer};
 pub(crate) use self::head::{Refusal, is_grpc};
-pub(crate) use self::message::{Inbound, ReadError, decode, encode};
+pub(crate) use self::message::{Framed, Inbound, Parts, ReadError, cut, decode, encode};
 pub(crate) use self::outbound::{Gone, Outbound, send};
 pub use self::status::Status;
 

@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::status::ok_trailers;
-use super::{Status, gzip};
+use super::{Framed, Status, gzip};
 
 /// The client, or the connection, gave the stream up: nobody reads what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,17 @@ impl Outbound {
     pub(crate) async fn send(&mut self, framed: Bytes) -> Result<(), Gone> {
         let framed = if self.gzip { gzip::pack(framed).map_err(|_| Gone)? } else { framed };
         send(self.open()?, framed, false).await
+    }
+
+    /// Sends one message that comes in pieces.
+    pub(crate) async fn send_pieces(&mut self, framed: Framed) -> Result<(), Gone> {
+        let Framed { first, rest } =
+            if self.gzip { gzip::pack_pieces(framed).await.map_err(|_| Gone)? } else { framed };
+        send(self.open()?, first, false).await?;
+        for piece in rest {
+            send(self.open()?, piece, false).await?;
+        }
+        Ok(())
     }
 
     /// Ends the stream with its status.

@@ -104,18 +104,28 @@ impl Shared {
             writer: Mutex::new(None),
             flusher: Mutex::new(None),
         });
+        let lost = || {
+            let shared = Arc::downgrade(&shared);
+            move |reason: &str| {
+                if let Some(shared) = shared.upgrade() {
+                    shared.fail(reason);
+                }
+            }
+        };
         let seen = Arc::downgrade(&shared);
-        *shared.flusher.lock() = Some(Queue::start(&**env, "state-flush", move |jobs| {
+        let flush = move |jobs| {
             if let Some(shared) = seen.upgrade() {
                 shared.flush_step(jobs);
             }
-        }));
+        };
+        *shared.flusher.lock() = Some(Queue::start(&**env, "state-flush", flush, lost()));
         let seen = Arc::downgrade(&shared);
-        *shared.writer.lock() = Some(Queue::start(&**env, "state-write", move |_jobs| {
+        let write = move |_jobs| {
             if let Some(shared) = seen.upgrade() {
                 shared.write_step();
             }
-        }));
+        };
+        *shared.writer.lock() = Some(Queue::start(&**env, "state-write", write, lost()));
         env.spawn("state-check", Box::pin(check_regularly(Arc::clone(env), Arc::downgrade(&shared))));
         shared
     }

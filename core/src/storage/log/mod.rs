@@ -123,7 +123,15 @@ impl<C: Content> Log<C> {
         });
 
         let mut preparer = Preparer::new(disk, options.spare_segments);
-        let preparer = Queue::start(env.as_ref(), "log-prepare", move |jobs| preparer.handle(jobs));
+        let lost = || {
+            let shared = Arc::downgrade(&shared);
+            move |reason: &str| {
+                if let Some(shared) = shared.upgrade() {
+                    shared::Report::failed(&*shared, reason);
+                }
+            }
+        };
+        let preparer = Queue::start(env.as_ref(), "log-prepare", move |jobs| preparer.handle(jobs), lost());
         for name in spares {
             preparer.push(Prepare::Release { name, reusable: true });
         }
@@ -132,13 +140,14 @@ impl<C: Content> Log<C> {
         let report = Arc::clone(&shared) as Arc<dyn shared::Report>;
         let mut writer = Writer::new(Arc::clone(env), options, report, preparer.clone(), position, written);
         writer.begin().map_err(OpenError::io("write to the log"))?;
-        let queue = Queue::start(env.as_ref(), "log", move |jobs| writer.drain(jobs));
-        let reader = Queue::start(env.as_ref(), "log-read", |reads: VecDeque<Read<C>>| {
+        let queue = Queue::start(env.as_ref(), "log", move |jobs| writer.drain(jobs), lost());
+        let read = |reads: VecDeque<Read<C>>| {
             for Read { entries, answer } in reads {
                 // Whoever asked may have gone away.
                 let _ = answer.send(entries.iter().map(|entry| entry.read()).collect());
             }
-        });
+        };
+        let reader = Queue::start(env.as_ref(), "log-read", read, lost());
         {
             let mut state = shared.state.lock();
             state.queue = Some(queue);

@@ -1,0 +1,311 @@
+//! Reads in steps, so that no read occupies a thread for long.
+//!
+//! ```text
+//! begin -> first step -> complete: the answer, as any small read
+//!                     -> not yet:  Hold on the revision, Walk -> step, step, ... -> the answer
+//! ```
+//!
+//! All steps see one revision. The first one trusts that no compaction comes in between, looks
+//! afterwards, and is done again if one did; later ones need not, since the revision is held.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use keelkv_proto::mvccpb::KeyValue;
+
+use super::hold::Hold;
+use super::read_error::ReadError;
+use super::store::Store;
+use super::view::View;
+use crate::types::{Code, Error, Result};
+
+/// What a step may cost; a unit is about a microsecond.
+const STEP: usize = if cfg!(test) { 8 } else { 512 };
+
+/// A kind of read, and how far one has come.
+pub(crate) trait Steps: Debug + Send + Sized + 'static {
+    /// What is asked.
+    type Request: Clone + Debug + Send + Sync;
+    /// What is answered.
+    type Response: Debug + Send + 'static;
+
+    /// Goes on for a bounded time, on the same view. Keys go into `kvs`; who asks may take them out
+    /// between the steps, and what is left there at the end becomes a part of the answer.
+    fn step(
+        &mut self,
+        view: View<'_>,
+        request: &Self::Request,
+        kvs: &mut Vec<KeyValue>,
+    ) -> Result<Option<Self::Response>, ReadError>;
+
+    /// The lowest revision that is read, if the current one and the watermark are these.
+    fn lowest(request: &Self::Request, current: i64, compacted: i64) -> i64;
+
+    /// Whether the next step can not be bounded.
+    fn is_long(&self) -> bool;
+}
+
+/// What can still be done in this step.
+#[derive(Debug)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self(STEP)
+    }
+
+    /// Takes account of keys that were looked at, and of bytes that were copied.
+    pub(super) const fn spend(&mut self, keys: usize, bytes: usize) {
+        self.0 = self.0.saturating_sub(keys + bytes / 1024);
+    }
+
+    pub(super) const fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) const fn is_whole(&self) -> bool {
+        self.0 == STEP
+    }
+}
+
+/// A read after its first step.
+#[derive(Debug)]
+pub(crate) enum Begun<S: Steps> {
+    /// It is complete.
+    Whole(S::Response),
+    /// It goes on.
+    Walk(Box<Walk<S>>),
+}
+
+/// A read that goes on. Dropping it ends it; until then compactions leave what it reads.
+#[derive(Debug)]
+pub(crate) struct Walk<S: Steps> {
+    hold: Hold,
+    epoch: u64,
+    current: i64,
+    compacted: i64,
+    request: S::Request,
+    steps: S,
+    kvs: Vec<KeyValue>,
+}
+
+impl<S: Steps> Begun<S> {
+    pub(super) fn begin(
+        store: &Arc<Store>,
+        request: &S::Request,
+        start: impl Fn(View<'_>) -> Result<S, ReadError>,
+    ) -> Result<Self> {
+        loop {
+            let epoch = store.epoch()?;
+            let view = View { store, revision: store.current(), compacted: store.compacted(), unwritten: None };
+            let (current, compacted) = (view.revision, view.compacted);
+            let lowest = S::lowest(request, current, compacted);
+            let mut kvs = Vec::new();
+            let begun = start(view).and_then(|mut steps| {
+                let response = steps.step(view, request, &mut kvs)?;
+                Ok((steps, response))
+            });
+            // A compaction has passed, or everything was replaced: once more, with what holds now.
+            if store.epoch()? != epoch || store.compacted() > lowest {
+                continue;
+            }
+            let (steps, response) = begun.map_err(Error::from)?;
+            if let Some(response) = response {
+                return Ok(Self::Whole(response));
+            }
+            let Some(hold) = Hold::new(store, lowest) else { continue };
+            let request = request.clone();
+            return Ok(Self::Walk(Box::new(Walk { hold, epoch, current, compacted, request, steps, kvs })));
+        }
+    }
+
+    /// Reads to the end, on this thread.
+    pub(crate) fn finish(self) -> Result<S::Response> {
+        match self {
+            Self::Whole(response) => Ok(response),
+            Self::Walk(mut walk) => loop {
+                if let Some(response) = walk.step()? {
+                    return Ok(response);
+                }
+            },
+        }
+    }
+}
+
+impl<S: Steps> Walk<S> {
+    /// Goes on for a bounded time, a millisecond or less unless [`Walk::is_long`]; the answer when it
+    /// is complete.
+    pub(crate) fn step(&mut self) -> Result<Option<S::Response>> {
+        let store = &*self.hold.store;
+        let view = View { store, revision: self.current, compacted: self.compacted, unwritten: None };
+        let stepped = self.steps.step(view, &self.request, &mut self.kvs);
+        if store.epoch()? != self.epoch {
+            return Err(Code::LeaderChanged.into());
+        }
+        stepped.map_err(Error::from)
+    }
+
+    /// Whether the next step takes longer: it should be done where nobody waits.
+    pub(crate) fn is_long(&self) -> bool {
+        self.steps.is_long()
+    }
+
+    /// Keys that were found so far, for whoever wants to take them before the end.
+    pub(crate) const fn kvs(&mut self) -> &mut Vec<KeyValue> {
+        &mut self.kvs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelkv_proto::etcdserverpb as pb;
+    use keelkv_proto::etcdserverpb::request_op::Request;
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
+    use super::*;
+    use crate::apply::testing::{Bench, delete, put, range};
+
+    /// Some keys with some history; small enough steps make many of it.
+    fn change(bench: &mut Bench, random: &mut StdRng, changes: usize) {
+        for _ in 0..changes {
+            let key = format!("k{:02}", random.random_range(0..60));
+            if random.random_ratio(1, 4) {
+                bench.delete(delete(&key, ""));
+            } else {
+                bench.put(put(&key, &"v".repeat(random.random_range(0..40)))).expect("a good put");
+            }
+        }
+    }
+
+    fn any_range(random: &mut StdRng, current: i64) -> pb::RangeRequest {
+        let sorted = random.random_ratio(1, 2);
+        pb::RangeRequest {
+            limit: if random.random() { random.random_range(0..30) } else { 0 },
+            revision: if random.random() { random.random_range(current - 40..=current) } else { 0 },
+            sort_order: if sorted { random.random_range(0..3) } else { 0 },
+            sort_target: if sorted { random.random_range(0..5) } else { 0 },
+            keys_only: random.random_ratio(1, 4),
+            count_only: random.random_ratio(1, 8),
+            min_mod_revision: if random.random_ratio(1, 4) { current - 50 } else { 0 },
+            ..range("k", "l")
+        }
+    }
+
+    fn any_txn(random: &mut StdRng, current: i64) -> pb::TxnRequest {
+        let ops = |random: &mut StdRng| {
+            let op = |range| pb::RequestOp { request: Some(Request::RequestRange(range)) };
+            (0..random.random_range(0..4)).map(|_| op(any_range(random, current))).collect()
+        };
+        // Of a whole range: that all keys are older than this.
+        let compare = pb::Compare {
+            result: pb::compare::CompareResult::Less as i32,
+            target: pb::compare::CompareTarget::Mod as i32,
+            key: "k".into(),
+            range_end: "l".into(),
+            target_union: Some(pb::compare::TargetUnion::ModRevision(current + random.random_range(-1..2))),
+        };
+        pb::TxnRequest { compare: vec![compare], success: ops(random), failure: ops(random) }
+    }
+
+    /// Takes keys out or leaves them in, and changes the store between the steps.
+    async fn step_to_the_end<S: Steps>(
+        bench: &mut Bench,
+        random: &mut StdRng,
+        begun: Begun<S>,
+    ) -> (S::Response, usize, Vec<KeyValue>) {
+        let mut walk = match begun {
+            Begun::Whole(response) => return (response, 1, Vec::new()),
+            Begun::Walk(walk) => walk,
+        };
+        let (mut steps, mut taken) = (1, Vec::new());
+        let take = random.random();
+        loop {
+            if random.random_ratio(1, 3) {
+                change(bench, random, 3);
+            }
+            if random.random_ratio(1, 6) {
+                let current = bench.reader().current_revision();
+                if bench.compact(current).is_err() || walk.current == current {
+                    continue;
+                }
+                let reader = bench.reader();
+                let mut removed = Box::pin(reader.removed(current));
+                assert!(futures::poll!(&mut removed).is_pending(), "rows go under a read");
+            }
+            if take {
+                taken.append(walk.kvs());
+            }
+            tokio::task::yield_now().await;
+            steps += 1;
+            if let Some(response) = walk.step().expect("the read goes on") {
+                return (response, steps, taken);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn steps_see_one_revision_whatever_is_written_and_compacted_meanwhile() {
+        let mut bench = Bench::new();
+        let mut random = StdRng::seed_from_u64(7);
+        let mut steps_max = 0;
+        change(&mut bench, &mut random, 200);
+        for round in 0..150 {
+            change(&mut bench, &mut random, 60);
+            let current = bench.reader().current_revision();
+            let request = any_range(&mut random, current);
+            let expected = bench.reader().range(&request);
+            let Ok(begun) = bench.reader().begin_range(&request) else {
+                assert!(expected.is_err(), "{round}");
+                continue;
+            };
+            let (mut response, steps, mut kvs) = step_to_the_end(&mut bench, &mut random, begun).await;
+            kvs.append(&mut response.kvs);
+            response.kvs = kvs;
+            assert_eq!(Ok(response), expected, "round {round}: {request:?}");
+            steps_max = steps_max.max(steps);
+        }
+        for round in 0..100 {
+            change(&mut bench, &mut random, 60);
+            let current = bench.reader().current_revision();
+            let request = any_txn(&mut random, current);
+            let expected = bench.reader().read_only_txn(&request);
+            let Ok(Begun::Walk(mut walk)) = bench.reader().begin_txn(&request) else { continue };
+            let answer = loop {
+                // Moves the watermark past everything that it reads.
+                change(&mut bench, &mut random, 2);
+                let current = bench.reader().current_revision();
+                // Nothing may have been there to be deleted.
+                bench.compact(current).ok();
+                match walk.step() {
+                    Ok(None) => {}
+                    Ok(Some(response)) => break Ok(response),
+                    Err(error) => break Err(error),
+                }
+            };
+            assert_eq!(answer, expected, "round {round}: {request:?}");
+        }
+        assert!(steps_max > 10, "{steps_max} steps");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_dropped_lets_compactions_go_on() {
+        let mut bench = Bench::new();
+        change(&mut bench, &mut StdRng::seed_from_u64(1), 300);
+        let reader = bench.reader();
+        let Begun::Walk(walk) = reader.begin_range(&range("k", "l")).expect("a good range") else {
+            panic!("more than a step")
+        };
+        let current = reader.current_revision();
+        // At the watermark everything stays.
+        bench.compact(current).expect("a new revision");
+        reader.removed(current).await.expect("removal");
+        change(&mut bench, &mut StdRng::seed_from_u64(2), 30);
+        let later = reader.current_revision();
+        bench.compact(later).expect("a new revision");
+        let mut removed = Box::pin(reader.removed(later));
+        assert!(futures::poll!(&mut removed).is_pending());
+        drop(walk);
+        removed.await.expect("removal");
+    }
+}
