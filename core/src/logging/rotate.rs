@@ -77,7 +77,11 @@ impl RotatingFile {
             old = self.names.old(at);
         }
         let mode = self.file.metadata()?.mode();
-        fs::rename(&self.names.path, old)?;
+        match fs::rename(&self.names.path, old) {
+            // Somebody else has put it away, or an earlier attempt came no further than that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         (self.file, self.size) = append_to(&self.names.path, mode)?;
         self.wake();
         Ok(())
@@ -263,6 +267,19 @@ mod tests {
         assert_eq!(numbers, (0..25).map(|line| format!("{line:02}")).collect::<Vec<_>>());
         assert_eq!(fs::read_to_string(&path).unwrap(), "z\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_put_away_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        let mut file = RotatingFile::open(&path, PLAIN).unwrap();
+        file.write_all(&[b'1'; 60]).unwrap();
+        fs::rename(&path, directory.path().join("theirs")).unwrap();
+        file.write_all(&[b'2'; 60]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2".repeat(60));
+        assert_eq!(fs::read_to_string(directory.path().join("theirs")).unwrap(), "1".repeat(60));
+        assert_eq!(names(directory.path()), ["a.log", "theirs"]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(super) struct Writer {
 enum Reach {
     /// Not into the reserve.
     Entries,
-    /// Into the first half of it, so that a start on a full disk leaves the other for purges.
+    /// Into the first half of it: elections leave the other for purges, and for what a start writes.
     Vote,
     /// To its end.
     End,
