@@ -1,0 +1,75 @@
+//! A state that moves to another member.
+
+use super::*;
+
+/// Takes the state of one machine over into another.
+async fn copy(from: &Bench, to: &mut Bench) {
+    let mut export = crate::apply::Export::open(&from.backing).await.unwrap().unwrap();
+    assert_eq!(export.applied(), from.machine.applied());
+    to.machine.begin_install().await.unwrap();
+    let refused = to.reader().range(&range("a", "")).unwrap_err();
+    assert_eq!(refused.code(), Code::LeaderChanged);
+    while let Some(chunk) = export.next_chunk(100).unwrap() {
+        to.machine.install_chunk(chunk).await.unwrap();
+    }
+    let env: std::sync::Arc<dyn crate::env::Env> = crate::env::TokioEnv::new(tokio::runtime::Handle::current());
+    to.machine.finish_install(&env).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_moves_to_another_member() {
+    let mut from = Bench::new();
+    from.grant(3, 60).unwrap();
+    alarm(&mut from, 1, 9, 1);
+    alarm(&mut from, 2, 9, 1);
+    alarm(&mut from, 1, 9, 7);
+    for n in 0..300 {
+        from.put(pb::PutRequest { lease: 3 * (n % 2), ..put(&format!("k{}", n % 40), &"v".repeat(n as usize)) })
+            .unwrap();
+    }
+    from.compact(200).unwrap();
+    from.one(Body::ClusterVersion(ClusterVersionSetRequest { ver: "3.7.0".into() })).unwrap();
+    let mut to = Bench::new();
+    for n in 0..50 {
+        to.put(put(&format!("old{n}"), "")).unwrap();
+    }
+    copy(&from, &mut to).await;
+    // Twice in a row: the second one meets a state that was installed.
+    from.put(put("k0", "newest")).unwrap();
+    copy(&from, &mut to).await;
+    assert_eq!(to.machine.applied(), from.machine.applied());
+    let all = || range("\0", "\0");
+    assert_eq!(read(&to, all()), read(&from, all()));
+    assert_eq!(
+        read(&to, pb::RangeRequest { revision: 250, ..all() }),
+        read(&from, pb::RangeRequest { revision: 250, ..all() })
+    );
+    assert_eq!(to.machine.state().lease(3), from.machine.state().lease(3));
+    assert_eq!(to.machine.state().alarms(0), from.machine.state().alarms(0));
+    assert_eq!(to.machine.state().cluster_version(), from.machine.state().cluster_version());
+    assert_eq!(to.told.leases.lock().join(","), "reset [(3, 60, 0)]");
+    for bench in [&mut from, &mut to] {
+        bench.reader().removed(200).await.unwrap();
+        bench.put(put("after", "")).unwrap();
+    }
+    assert_eq!(to.machine.applied(), from.machine.applied());
+    assert_eq!(to.reader().hash_kv(0), from.reader().hash_kv(0));
+    assert_eq!(to.reader().row_count(), from.reader().row_count());
+}
+
+#[tokio::test]
+async fn an_interrupted_installation_leaves_an_empty_state() {
+    let mut from = Bench::new();
+    for n in 0..50 {
+        from.put(put(&format!("k{n}"), "v")).unwrap();
+    }
+    let mut export = crate::apply::Export::open(&from.backing).await.unwrap().unwrap();
+    let mut to = Bench::new();
+    to.put(put("old", "")).unwrap();
+    to.machine.begin_install().await.unwrap();
+    to.machine.install_chunk(export.next_chunk(100).unwrap().unwrap()).await.unwrap();
+    to.backing.flush().await.unwrap();
+    let to = Bench::open(to.engine.crash(0));
+    assert_eq!((to.machine.applied().index, to.reader().current_revision()), (0, 1));
+    assert_eq!((to.reader().row_count(), to.reader().key_count()), (0, 0));
+}

@@ -1,0 +1,121 @@
+//! Leases, alarms, members, unknown commands.
+
+use super::*;
+
+fn revoke(bench: &mut Bench, ids: &[i64], expired_in_term: u64) -> Result<i64, Code> {
+    match bench.one(Body::LeaseRevoke(LeaseRevoke { ids: ids.to_vec(), expired_in_term })) {
+        Ok(Reply::LeaseRevoke(response)) => Ok(revision(&response.header)),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.code()),
+    }
+}
+
+#[tokio::test]
+async fn leases() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.grant(0, 5), Err(Code::LeaseNotFound));
+    assert_eq!(bench.grant(1, 9_000_000_001), Err(Code::LeaseTTLTooLarge));
+    assert_eq!(bench.grant(1, 9_000_000_000), Ok(()));
+    assert_eq!(bench.grant(1, 5), Err(Code::LeaseExist));
+    assert_eq!(bench.grant(-4, 5), Ok(()));
+    for (key, lease) in [("b", 1), ("a", 1), ("c", -4), ("d", 1)] {
+        bench.put(pb::PutRequest { lease, ..put(key, "") }).unwrap();
+    }
+    // A put moves a key from one lease to the other, a deletion takes it away.
+    bench.put(pb::PutRequest { lease: -4, ..put("d", "") }).unwrap();
+    bench.put(pb::PutRequest { lease: 1, ..put("e", "") }).unwrap();
+    bench.delete(delete("e", ""));
+    let keys =
+        |bench: &Bench, id| bench.machine.state().lease(id).map(|lease| lease.keys().map(text).collect::<String>());
+    assert_eq!((keys(&bench, 1), keys(&bench, -4)), (Some("ab".into()), Some("cd".into())));
+    assert_eq!(revoke(&mut bench, &[2], 0), Err(Code::LeaseNotFound));
+    assert_eq!(revoke(&mut bench, &[1], 0), Ok(9));
+    assert_eq!(keys(&bench, 1), None);
+    let events: Vec<String> = bench.told.events.lock().last().unwrap().events.iter().map(|e| text(&e.kv.key)).collect();
+    assert_eq!(events, ["a", "b"]);
+    // An expiry counts only in the term of the leader that saw it, and passes over what is gone.
+    assert_eq!(revoke(&mut bench, &[-4], 1), Ok(9));
+    assert_eq!(revoke(&mut bench, &[1, -4], 2), Ok(10));
+    assert_eq!(bench.grant(7, 5), Ok(()));
+    let checkpoints =
+        vec![pb::LeaseCheckpoint { id: 7, remaining_ttl: 3 }, pb::LeaseCheckpoint { id: 8, remaining_ttl: 3 }];
+    bench.one(Body::LeaseCheckpoint(LeaseCheckpoint { checkpoints })).unwrap();
+    assert_eq!(bench.machine.state().leases(), [(7, 5, 3)]);
+    // The end of a lease without keys makes no revision.
+    assert_eq!(revoke(&mut bench, &[7], 0), Ok(10));
+    let told = bench.told.leases.lock().join(", ");
+    assert_eq!(
+        told,
+        "reset [], granted 1 9000000000 0, granted -4 5 0, revoked 1, revoked -4, granted 7 5 0, checkpointed 7 3, revoked 7"
+    );
+}
+
+#[tokio::test]
+async fn alarms() {
+    let mut bench = Bench::new();
+    bench.grant(1, 60).unwrap();
+    bench.put(put("a", "")).unwrap();
+    assert_eq!(alarm(&mut bench, 1, 9, 0), []);
+    assert_eq!(alarm(&mut bench, 1, 9, 1), [(9, 1)]);
+    assert_eq!(alarm(&mut bench, 1, 9, 1), [(9, 1)]);
+    assert_eq!(alarm(&mut bench, 1, 3, 1), [(3, 1)]);
+    assert_eq!(alarm(&mut bench, 0, 77, 0), [(3, 1), (9, 1)]);
+    assert_eq!(alarm(&mut bench, 0, 0, 2), []);
+    assert_eq!(bench.put(put("a", "")), Err(Code::NoSpace));
+    assert_eq!(bench.grant(2, 60), Err(Code::NoSpace));
+    assert_eq!(bench.txn(pb::TxnRequest { failure: vec![put_op("a", "")], ..Default::default() }), Err(Code::NoSpace));
+    assert!(bench.txn(txn_of(vec![delete_op("x", "")])).is_ok());
+    assert_eq!(bench.delete(delete("a", "")).deleted, 1);
+    bench.compact(3).unwrap();
+    assert_eq!(alarm(&mut bench, 2, 9, 2), []);
+    assert_eq!(alarm(&mut bench, 2, 9, 1), [(9, 1)]);
+    assert_eq!(bench.put(put("a", "")), Err(Code::NoSpace));
+    assert_eq!(alarm(&mut bench, 2, 3, 1), [(3, 1)]);
+    bench.put(put("a", "")).unwrap();
+    assert_eq!(alarm(&mut bench, 1, 3, 2), [(3, 2)]);
+    assert_eq!(alarm(&mut bench, 1, 3, 1), [(3, 1)]);
+    assert_eq!(bench.put(put("a", "")), Err(Code::Corrupt));
+    assert_eq!(bench.compact(4), Err(Code::Corrupt));
+    assert_eq!(revoke(&mut bench, &[1], 0), Err(Code::Corrupt));
+    let request = pb::AlarmRequest { action: 9, ..pb::AlarmRequest::default() };
+    assert_eq!(bench.one(Body::Alarm(request)).map_err(|error| error.code()), Err(Code::BadRequest));
+}
+
+#[tokio::test]
+async fn members_and_version() {
+    let mut bench = Bench::new();
+    let member = |id, name: &str| MemberRecord { format: 1, id, name: name.into(), ..MemberRecord::default() };
+    for id in [8, 3] {
+        bench.one(Body::MemberPut(member(id, ""))).unwrap();
+    }
+    let attributes = Some(Attributes { name: "n".into(), client_urls: vec!["http://c".into()] });
+    for member_id in [3, 4] {
+        let attributes = attributes.clone();
+        bench
+            .one(Body::MemberAttributes(ClusterMemberAttrSetRequest { member_id, member_attributes: attributes }))
+            .unwrap();
+    }
+    bench.one(Body::ClusterVersion(ClusterVersionSetRequest { ver: "3.7.0".into() })).unwrap();
+    bench.one(Body::MemberRemove(8)).unwrap();
+    assert_eq!(bench.one(Body::MemberRemove(8)).map_err(|e| e.code()), Err(Code::MemberNotFound));
+    assert_eq!(bench.one(Body::MemberPut(member(8, "x"))).map_err(|e| e.code()), Err(Code::MemberNotFound));
+    let state = bench.machine.state();
+    let expected = MemberRecord { client_urls: vec!["http://c".into()], ..member(3, "n") };
+    assert_eq!((state.members(), state.is_removed(8)), (vec![expected], true));
+    assert_eq!(state.cluster_version().as_deref(), Some("3.7.0"));
+}
+
+#[tokio::test]
+async fn an_unknown_command_stops_the_machine() {
+    let mut bench = Bench::new();
+    let at = EntryAt { index: 1, term: 1 };
+    let newer = Command { format: 2, body: Some(Body::Put(put("a", ""))), ..Command::default() };
+    let fault = bench.machine.apply_entry(at, Content::Commands(&[newer])).unwrap_err();
+    assert!(fault.to_string().contains("format 2, this build knows 1"), "{fault}");
+    let mut bench = Bench::new();
+    let unknown = Command { format: 1, ..Command::default() };
+    assert!(bench.machine.apply_entry(at, Content::Commands(&[unknown])).is_err());
+    let mut bench = Bench::new();
+    bench.machine.apply_entry(at, Content::Blank).unwrap();
+    assert!(bench.machine.apply_entry(at, Content::Blank).is_err(), "an entry is applied once");
+}
