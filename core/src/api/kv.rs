@@ -1,4 +1,4 @@
-//! The KV service; ranges and transactions are in [`large`](super::large).
+//! The KV service; ranges and transactions are in `large`.
 
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::command::Body;
