@@ -1,5 +1,6 @@
 //! The environment of a simulated member: virtual time, and everything else from a seed.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Env for SimEnv {
         tokio::spawn(task);
     }
 
-    fn worker(&self, _name: &'static str, mut step: Box<dyn FnMut() -> Step + Send>) -> Arc<dyn Wake> {
+    fn worker(&self, _name: &'static str, mut step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>> {
         let signal = Arc::new(Signal(Notify::new()));
         let seen = Arc::clone(&signal);
         let random = Arc::clone(&self.random);
@@ -68,7 +69,7 @@ impl Env for SimEnv {
                 seen.0.notified().await;
             }
         });
-        signal
+        Ok(signal)
     }
 }
 

@@ -1,26 +1,14 @@
-//! The KV service.
+//! The KV service; ranges and transactions are in `large`.
 
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::command::Body;
 
 use super::server::{Api, misfit, size_of};
 use crate::apply::check;
-use crate::mvcc::{RangeStream, is_read_only};
+use crate::mvcc::RangeStream;
 use crate::types::{Reply, Result};
 
 impl Api {
-    /// Reads keys.
-    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse> {
-        check::range(&request)?;
-        let began = self.node.env().now();
-        let mut result = self.node.range(&request).await;
-        if let Ok(response) = &mut result {
-            self.fill(&mut response.header);
-        }
-        self.metrics.ranged(self.node.env().now().saturating_sub(began), result.is_ok());
-        result
-    }
-
     /// Begins to read keys in several messages, all at one revision. Headers that come along are this
     /// member's after [`Api::fill_chunk`].
     pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<RangeStream> {
@@ -59,25 +47,6 @@ impl Api {
         let size = size_of(&request);
         match self.propose("DeleteRange", Body::DeleteRange(request), size).await? {
             Reply::DeleteRange(mut response) => {
-                self.fill(&mut response.header);
-                Ok(response)
-            }
-            _ => Err(misfit()),
-        }
-    }
-
-    /// Compares, then does one list of operations or the other, all at once. One that only reads does not
-    /// go through the log.
-    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse> {
-        check::txn(&request, self.node.config().limits.max_txn_ops)?;
-        if is_read_only(&request) {
-            let mut response = self.node.read_only_txn(&request).await?;
-            self.fill(&mut response.header);
-            return Ok(response);
-        }
-        let size = size_of(&request);
-        match self.propose("Txn", Body::Txn(request), size).await? {
-            Reply::Txn(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
             }

@@ -39,7 +39,7 @@ impl Engine for Api {
                 let request = self.decode_only(&message)?;
                 drop(message);
                 self.admit(call)?;
-                self.range_encoded(call, request).await
+                self.range(call, request).await
             }
             Method::Put => handle!(self, call, message, |request| self.put(request).await),
             Method::DeleteRange => handle!(self, call, message, |request| self.delete_range(request).await),
@@ -47,7 +47,7 @@ impl Engine for Api {
                 let request = self.decode_only(&message)?;
                 drop(message);
                 self.admit(call)?;
-                self.txn_encoded(call, request).await
+                self.txn(call, request).await
             }
             // In a box, so that the frequent calls above need not carry its size.
             _ => Box::pin(self.seldom(call, message)).await,

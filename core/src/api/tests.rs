@@ -10,6 +10,9 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::grpc::Call;
+use super::method::Method;
+use super::net::Backlog;
 use super::testing::{Answer, RawClient, framed, grpc};
 use super::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
 use crate::env::TokioEnv;
@@ -408,16 +411,56 @@ async fn a_large_answer_is_the_same_in_parts() {
         served.api.put(put(&format!("{number:03}"), "v")).await.expect("a good put");
     }
     let read: pb::RangeResponse = call(&client, "/etcdserverpb.KV/Range", &all()).await.expect("a good range");
-    assert_eq!(read, served.api.range(all()).await.expect("a good range"));
+    let mut whole = served.api.node().range(&all()).await.expect("a good range");
+    whole.header = Some(served.api.node().header(101));
+    assert_eq!(read, whole);
     assert_eq!((read.kvs.len(), read.header), (100, Some(served.api.node().header(101))));
     let request = pb::TxnRequest {
         success: vec![pb::RequestOp { request: Some(Op::RequestRange(all())) }; 20],
         ..Default::default()
     };
     let txn: pb::TxnResponse = call(&client, "/etcdserverpb.KV/Txn", &request).await.expect("a good transaction");
-    assert_eq!(txn, served.api.txn(request).await.expect("a good transaction"));
+    let mut whole = served.api.node().read_only_txn(&request).await.expect("a good transaction");
+    whole.header = Some(served.api.node().header(101));
+    assert_eq!(txn, whole);
     // Byte for byte as if it were encoded at once.
     let answer = client.call("/etcdserverpb.KV/Range", &all().encode_to_vec()).await;
     assert_eq!(answer.body, framed(&read.encode_to_vec()));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_makes_its_next_large_answer_when_the_last_is_encoded() {
+    let served = served().await;
+    for number in 0..100 {
+        served.api.put(put(&format!("{number:03}"), "v")).await.expect("a good put");
+    }
+    let request = pb::TxnRequest {
+        success: vec![pb::RequestOp { request: Some(Op::RequestRange(all())) }; 20],
+        ..Default::default()
+    };
+    let call = Call {
+        method: Method::Txn,
+        metadata: http::HeaderMap::new(),
+        remote: served.address(),
+        backlog: Backlog::default(),
+    };
+    // Holds up all encoding.
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let mut encoding = Box::pin(served.api.node().encode_aside(move || held.recv()));
+    assert!(futures::poll!(&mut encoding).is_pending());
+    let mut first = Box::pin(served.api.txn(&call, request.clone()));
+    // Long enough for all steps.
+    for _ in 0..100_000 {
+        assert!(futures::poll!(&mut first).is_pending());
+    }
+    assert!(call.backlog.try_turn().is_none());
+    let mut second = Box::pin(served.api.txn(&call, request));
+    assert!(futures::poll!(&mut second).is_pending());
+    go_on.send(()).expect("it waits");
+    let answer = first.await.expect("a good transaction");
+    assert_eq!(second.await.expect("a good transaction").len(), answer.len());
+    assert!(call.backlog.try_turn().is_some());
+    drop(encoding);
     served.stop().await;
 }

@@ -8,6 +8,7 @@ mod queue;
 mod tokio;
 
 use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ pub trait Env: Debug + Send + Sync + 'static {
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
 
     /// Runs `step` whenever it is woken, until it answers [`Step::Finished`], apart from all tasks:
-    /// `step` may block on a disk. Prefer [`Queue`], which is built on this.
-    fn worker(&self, name: &'static str, step: Box<dyn FnMut() -> Step + Send>) -> Arc<dyn Wake>;
+    /// `step` may block on a disk. An error if the system has no thread left: then `step` is dropped.
+    /// Prefer [`Queue`], which is built on this.
+    fn worker(&self, name: &'static str, step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>>;
 }
 
 /// What a worker's step found.

@@ -35,6 +35,10 @@ struct State<J> {
 impl<J: Send + 'static> Queue<J> {
     /// Starts a worker that calls `handle` with everything queued since its last call, in order. If
     /// that panics, `lost` is told what to say of it.
+    ///
+    /// # Panics
+    ///
+    /// If the worker cannot be started. Queues belong to the start of a member, which cannot run without them.
     pub fn start(
         env: &dyn Env,
         name: &'static str,
@@ -66,6 +70,7 @@ impl<J: Send + 'static> Queue<J> {
         let announce = Announce { name, shared: Arc::clone(&shared), lost: Some(lost) };
         let mut announced = Announced { step: Some(step), _announce: announce };
         let worker = env.worker(name, Box::new(move || announced.step()));
+        let worker = worker.unwrap_or_else(|error| panic!("cannot start thread {name}: {error}"));
         let _ = shared.worker.set(worker);
         Self { shared }
     }

@@ -1,5 +1,6 @@
 //! The real environment: the machine's clocks, its randomness, a tokio runtime and threads.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,17 +53,15 @@ impl Env for TokioEnv {
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is where threads are made")]
-    fn worker(&self, name: &'static str, mut step: Box<dyn FnMut() -> Step + Send>) -> Arc<dyn Wake> {
+    fn worker(&self, name: &'static str, mut step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>> {
         let signal = Arc::new(Signal { woken: Mutex::new(false), changed: Condvar::new() });
         let seen = Arc::clone(&signal);
-        let spawned = std::thread::Builder::new().name(format!("keelkv-{name}")).spawn(move || {
+        std::thread::Builder::new().name(format!("keelkv-{name}")).spawn(move || {
             while step() == Step::Idle {
                 seen.wait();
             }
-        });
-        // Without its threads a member cannot run, and the caller has nothing better to do.
-        let _detached = spawned.unwrap_or_else(|error| panic!("cannot start thread {name}: {error}"));
-        signal
+        })?;
+        Ok(signal)
     }
 }
 

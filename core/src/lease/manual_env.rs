@@ -60,7 +60,7 @@ impl Env for ManualEnv {
         self.state.lock().spawned.push(task);
     }
 
-    fn worker(&self, _name: &'static str, _step: Box<dyn FnMut() -> Step + Send>) -> Arc<dyn Wake> {
+    fn worker(&self, _name: &'static str, _step: Box<dyn FnMut() -> Step + Send>) -> std::io::Result<Arc<dyn Wake>> {
         unreachable!("leases need no worker")
     }
 }

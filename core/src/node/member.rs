@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
 use super::quota::{self, Quota};
-use super::reads::Aside;
+use super::reads::LongReads;
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
@@ -44,7 +44,7 @@ pub struct Node {
     pub(super) raft: Raft,
     pub(super) proposer: Proposer,
     pub(super) reader: Reader,
-    pub(super) aside: Aside,
+    pub(super) long_reads: LongReads,
     pub(super) state: Arc<StateView>,
     pub(super) hub: Arc<Hub>,
     pub(super) lessor: Arc<Lessor>,

@@ -9,16 +9,36 @@ use tokio::sync::oneshot;
 
 use super::Node;
 use crate::env::{Env, Queue};
-use crate::mvcc::{Begun, HashWalk, ReadWalk, Steps, is_serializable};
+use crate::mvcc::{Begun, HashWalk, ReadWalk, Reader, Steps, is_serializable};
+use crate::storage::backing::Backing;
+use crate::storage::engine::Room;
 use crate::types::{Code, Result};
 
-/// Long work, one piece after the other. What waits is bounded by the calls that wait for it.
-pub(super) type Aside = Queue<Box<dyn FnOnce() + Send>>;
+/// Where long work is done, one piece after the other. What waits is bounded by the calls that wait for it.
+type Aside = Queue<Box<dyn FnOnce() + Send>>;
 
-pub(super) fn start_aside(env: &dyn Env) -> Aside {
-    let work = |pieces: VecDeque<Box<dyn FnOnce() + Send>>| pieces.into_iter().for_each(|piece| piece());
-    // Who waits is told that there is no answer, and the member does without it.
-    Queue::start(env, "aside", work, |reason| tracing::error!(reason, "large reads that sort are refused from now on"))
+/// What reads share that do not end in a step.
+pub(super) struct LongReads {
+    sorting: Aside,
+    /// Apart from the sorts, so that the answer of a write does not wait for them.
+    encoding: Aside,
+    /// Held by the one checksum that is computed: it holds a thread and a state of the engine.
+    hashing: tokio::sync::Mutex<()>,
+}
+
+impl LongReads {
+    pub(super) fn start(env: &dyn Env) -> Self {
+        // Who waits is told that there is no answer, and the member does without it.
+        let start = |name, lost: &'static str| {
+            let work = |pieces: VecDeque<Box<dyn FnOnce() + Send>>| pieces.into_iter().for_each(|piece| piece());
+            Queue::start(env, name, work, move |reason| tracing::error!(reason, "{lost}"))
+        };
+        Self {
+            sorting: start("sort", "large reads that sort are refused from now on"),
+            encoding: start("encode", "large answers of transactions are lost from now on"),
+            hashing: tokio::sync::Mutex::default(),
+        }
+    }
 }
 
 impl Node {
@@ -39,14 +59,23 @@ impl Node {
         self.finish(self.reader.begin_txn(request)?).await
     }
 
-    /// A checksum over all tables at one moment, for tests of one member against itself.
+    /// A checksum over all tables at one moment, for tests of one member against itself. One is computed at
+    /// a time; while the disk is full, it is refused if there are changes that wait to be written.
     pub async fn hash(&self) -> Result<u32> {
-        let mut walk: HashWalk = self.reader.hash_walk().await?;
-        loop {
-            if let Some(hash) = walk.step()? {
-                return Ok(hash);
+        let hash = async {
+            let _one = self.long_reads.hashing.lock().await;
+            let mut walk = begin_hash(&self.reader, &self.backing).await?;
+            loop {
+                if let Some(hash) = walk.step()? {
+                    return Ok(hash);
+                }
+                tokio::task::yield_now().await;
             }
-            self.give_way().await?;
+        };
+        tokio::select! {
+            biased;
+            () = self.stopped.cancelled() => Err(Code::Stopped.into()),
+            hash = hash => hash,
         }
     }
 
@@ -65,15 +94,14 @@ impl Node {
     ) -> Result<S::Response> {
         loop {
             each(walk.kvs());
-            self.give_way().await?;
+            walk = self.pause(walk).await?;
             let stepped = if walk.is_long() {
                 let stepped;
-                (walk, stepped) = self
-                    .aside(move || {
-                        let stepped = walk.step();
-                        (walk, stepped)
-                    })
-                    .await?;
+                let work = move || {
+                    let stepped = walk.step();
+                    (walk, stepped)
+                };
+                (walk, stepped) = self.aside(&self.long_reads.sorting, work).await?;
                 stepped
             } else {
                 walk.step()
@@ -84,17 +112,33 @@ impl Node {
         }
     }
 
+    /// Gives way in a read. If that ends here, what it has so far is let go elsewhere: it may be millions of
+    /// keys.
+    async fn pause<S: Steps>(&self, walk: Box<ReadWalk<S>>) -> Result<Box<ReadWalk<S>>> {
+        let mut paused = Paused { walk: Some(walk), elsewhere: &self.long_reads.sorting };
+        self.give_way().await?;
+        paused.walk.take().ok_or_else(|| Code::Stopped.into())
+    }
+
     /// Lets the others on this thread have their turn, and stops with the member.
     pub(crate) async fn give_way(&self) -> Result<()> {
         tokio::task::yield_now().await;
         if self.stopped.is_cancelled() { Err(Code::Stopped.into()) } else { Ok(()) }
     }
 
+    /// Encodes a large answer where that holds nobody up.
+    pub(crate) async fn encode_aside<T: Send + 'static>(
+        &self,
+        encode: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        self.aside(&self.long_reads.encoding, encode).await
+    }
+
     /// Does long work where it holds nobody up. If nobody waits any more when its turn comes, it is
     /// not done.
-    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn aside<T: Send + 'static>(&self, queue: &Aside, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (done, finished) = oneshot::channel();
-        self.aside.push(Box::new(move || {
+        queue.push(Box::new(move || {
             if !done.is_closed() {
                 // Whoever asked may have gone meanwhile.
                 let _ = done.send(work());
@@ -108,6 +152,31 @@ impl Node {
     }
 }
 
+/// Begins a checksum. What it is over has to be written first, which a full disk does not let happen.
+async fn begin_hash(reader: &Reader, backing: &Backing) -> Result<HashWalk> {
+    let mut room = backing.room_changed();
+    tokio::select! {
+        biased;
+        walk = reader.hash_walk() => walk,
+        Ok(_) = room.wait_for(|room| *room == Room::None) => Err(Code::NoSpace.into()),
+        else => Err(Code::Stopped.into()),
+    }
+}
+
+/// A read between two steps.
+struct Paused<'a, S: Steps> {
+    walk: Option<Box<ReadWalk<S>>>,
+    elsewhere: &'a Aside,
+}
+
+impl<S: Steps> Drop for Paused<'_, S> {
+    fn drop(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            self.elsewhere.push(Box::new(move || drop(walk)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use keelkv_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -115,6 +184,7 @@ mod tests {
     use keelkv_proto::keelkv::command::Body;
 
     use super::*;
+    use crate::apply::testing::{Bench, put};
     use crate::env::TokioEnv;
     use crate::node::NodeConfig;
 
@@ -148,6 +218,49 @@ mod tests {
         }
         assert_eq!(node.hash().await, node.reader().hash());
         node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn answers_are_encoded_while_others_sort() {
+        let node = filled().await;
+        let (go_on, sorted) = std::sync::mpsc::channel();
+        let mut sort = Box::pin(node.aside(&node.long_reads.sorting, move || sorted.recv()));
+        assert!(futures::poll!(&mut sort).is_pending());
+        assert_eq!(node.encode_aside(|| 1).await, Ok(1));
+        go_on.send(()).expect("it sorts");
+        assert_eq!(sort.await, Ok(Ok(())));
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn one_checksum_is_computed_at_a_time() {
+        let node = filled().await;
+        let (mut first, mut second, mut third) = (Box::pin(node.hash()), Box::pin(node.hash()), Box::pin(node.hash()));
+        while node.long_reads.hashing.try_lock().is_ok() {
+            assert!(futures::poll!(&mut first).is_pending(), "a step does not do it");
+        }
+        for _ in 0..1000 {
+            assert!(futures::poll!(&mut second).is_pending(), "the first has not ended");
+        }
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(first);
+        assert_eq!(second.await, node.reader().hash());
+        node.stop().await;
+        assert_eq!(third.await.expect_err("it was stopped").code(), Code::Stopped);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_a_checksum() {
+        let mut bench = Bench::new();
+        bench.engine.set_room(Room::None);
+        for number in 0..100 {
+            bench.put(put(&format!("{number}"), &"v".repeat(500))).expect("a good put");
+        }
+        let refused = begin_hash(&bench.reader(), &bench.backing).await.expect_err("there is no room");
+        assert_eq!(refused.code(), Code::NoSpace);
+        bench.engine.set_room(Room::Ample);
+        bench.backing.settled().await.expect("there is room");
+        begin_hash(&bench.reader(), &bench.backing).await.expect("nothing waits");
     }
 
     #[tokio::test]

@@ -15,8 +15,9 @@ use self::NoDirectory as DataDir;
 use super::data_dir::DataDir;
 use super::member::{Leadership, Node, Parts, Raft};
 use super::quota::Quota;
+use super::reads::LongReads;
 use super::wiring::LeaseGateway;
-use super::{Identity, NodeConfig, StartError, StorageConfig, reads, tasks};
+use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
 use crate::apply::{Machine, Sinks};
 use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, SlowApply, StateMachine};
 use crate::env::Env;
@@ -110,7 +111,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         slow,
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
-        aside: reads::start_aside(&*env),
+        long_reads: LongReads::start(&*env),
         config,
         env,
         identity,

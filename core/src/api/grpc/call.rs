@@ -1,10 +1,9 @@
 //! One call from its headers to its trailers.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,14 +175,9 @@ async fn serve<E: Engine>(engine: &E, call: &Call, inbound: &mut Inbound, outbou
         return engine.stream(call, inbound, outbound).await;
     }
     let message = inbound.next().await.map_err(unary_read_error)?;
-    let answer = {
-        let mut work = pin!(engine.unary(call, message));
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(End::Status)),
-            Poll::Pending => outbound.poll_gone(cx).map(|_| Err(End::Gone)),
-        })
-        .await?
-    };
+    let answer = outbound.unless_gone(pin!(engine.unary(call, message))).await??;
+    // The turn of a large answer has just ended. Nobody else of the connection, all of whose calls share a
+    // thread, can have begun another one before this counts.
     let _held = call.backlog.hold(answer.len());
     if answer.rest.is_empty() {
         return outbound.send(answer.first).await.map_err(|_| End::Gone);

@@ -189,24 +189,47 @@ pub(crate) fn encode(message: &impl Message) -> Result<Bytes, Status> {
 
 /// A message that is encoded in parts: messages of its type that follow each other are one, whose
 /// lists are those of all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Parts {
+    /// Empty once they are longer than `max`: then only the length is of interest, for the refusal.
     pieces: Vec<Bytes>,
     length: usize,
+    max: usize,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::up_to(MAX_SEND)
+    }
 }
 
 impl Parts {
+    const fn up_to(max: usize) -> Self {
+        Self { pieces: Vec::new(), length: 0, max }
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     /// Adds a part.
     pub(crate) fn add(&mut self, part: &impl Message) {
-        let piece = part.encode_to_vec();
-        self.length += piece.len();
+        let length = part.encoded_len();
+        self.length += length;
+        if self.length > self.max {
+            self.pieces = Vec::new();
+            return;
+        }
+        let mut piece = Vec::with_capacity(length);
+        part.encode_raw(&mut piece);
         self.pieces.push(piece.into());
     }
 
     /// The message, complete with its first part, which is known last.
     pub(crate) fn finish(self, head: &impl Message) -> Result<Framed, Status> {
         let head = head.encode_to_vec();
-        let first = [&prefix(self.length + head.len())?[..], &head].concat();
+        let first = [&prefix_within(self.length + head.len(), self.max)?[..], &head].concat();
         Ok(Framed { first: first.into(), rest: self.pieces })
     }
 }
@@ -225,14 +248,53 @@ pub(crate) fn cut(mut framed: Bytes) -> Framed {
 const MAX_SEND: usize = i32::MAX as usize;
 
 pub(super) fn prefix(length: usize) -> Result<[u8; PREFIX], Status> {
+    prefix_within(length, MAX_SEND)
+}
+
+fn prefix_within(length: usize, max: usize) -> Result<[u8; PREFIX], Status> {
     match u32::try_from(length) {
-        Ok(short) if length <= MAX_SEND => {
+        Ok(short) if length <= max => {
             let [a, b, c, d] = short.to_be_bytes();
             Ok([0, a, b, c, d])
         }
         _ => {
-            let text = format!("grpc: trying to send message larger than max ({length} vs. {MAX_SEND})");
+            let text = format!("grpc: trying to send message larger than max ({length} vs. {max})");
             Err(Status::new(GrpcCode::ResourceExhausted, text))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelkv_proto::etcdserverpb::RangeResponse;
+
+    use super::*;
+
+    fn part(keys: usize) -> RangeResponse {
+        RangeResponse { kvs: vec![Default::default(); keys], ..RangeResponse::default() }
+    }
+
+    #[test]
+    fn parts_are_one_message() {
+        let mut parts = Parts::default();
+        assert!(parts.is_empty());
+        parts.add(&part(3));
+        parts.add(&part(2));
+        let framed = parts.finish(&RangeResponse { count: 5, ..RangeResponse::default() }).expect("a short message");
+        let whole = RangeResponse { count: 5, ..part(5) };
+        let bytes = [&framed.first[..], &framed.rest.concat()].concat();
+        assert_eq!(RangeResponse::decode(&bytes[PREFIX..]).expect("a good message"), whole);
+        assert_eq!(bytes[..PREFIX], encode(&whole).expect("a short message")[..PREFIX]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_counted_and_not_kept() {
+        let mut parts = Parts::up_to(10);
+        for added in 1..=100 {
+            parts.add(&part(1));
+            assert!(parts.pieces.len() <= 5, "{added}");
+        }
+        let status = parts.finish(&part(1)).expect_err("it is too long");
+        assert_eq!(status.message(), "grpc: trying to send message larger than max (202 vs. 10)");
     }
 }

@@ -1,6 +1,7 @@
 //! The answering half of a stream.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -51,8 +52,11 @@ impl Outbound {
 
     /// Sends one message that comes in pieces.
     pub(crate) async fn send_pieces(&mut self, framed: Framed) -> Result<(), Gone> {
-        let Framed { first, rest } =
-            if self.gzip { gzip::pack_pieces(framed).await.map_err(|_| Gone)? } else { framed };
+        let Framed { first, rest } = if self.gzip {
+            self.unless_gone(pin!(gzip::pack_pieces(framed))).await?.map_err(|_| Gone)?
+        } else {
+            framed
+        };
         send(self.open()?, first, false).await?;
         for piece in rest {
             send(self.open()?, piece, false).await?;
@@ -94,6 +98,16 @@ impl Outbound {
             Half::Open(mut stream) => stream.send_reset(reason),
             Half::Closed => {}
         }
+    }
+
+    /// Does work for the client, unless it gives the stream up meanwhile: then the work ends at its next
+    /// wait.
+    pub(crate) async fn unless_gone<F: Future>(&mut self, mut work: Pin<&mut F>) -> Result<F::Output, Gone> {
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => self.poll_gone(cx).map(Err),
+        })
+        .await
     }
 
     /// Ready once the client has given the stream up.
@@ -140,4 +154,45 @@ pub(crate) async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: 
         stream.send_data(part, end && bytes.is_empty()).map_err(|_| Gone)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_packed_for_a_client_that_has_gone() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (client, server) = tokio::join!(h2::client::handshake(near), h2::server::handshake(far));
+        let (client, connection) = client.expect("a connection");
+        let mut server = server.expect("a connection");
+        let mut client = client.ready().await.expect("a connection");
+        let (response, stream) = client.send_request(Request::new(()), true).expect("a good request");
+        let asked = async {
+            let (_request, respond) = server.accept().await.expect("a request").expect("a good request");
+            let mut outbound = Outbound::new(respond, super::super::status::GRPC);
+            outbound.compress();
+            drop((response, stream));
+            // To pack all of it would take minutes.
+            let rest = vec![Bytes::from_static(&[0; 1 << 16]); 1 << 17];
+            let sending = outbound.send_pieces(Framed { first: vec![0; 5].into(), rest });
+            let served = async { while server.accept().await.is_some() {} };
+            tokio::select! {
+                biased;
+                () = served => panic!("the connection ended"),
+                sent = sending => assert_eq!(sent, Err(Gone)),
+            }
+        };
+        let test = async {
+            tokio::select! {
+                _ = connection => panic!("the connection ended"),
+                () = asked => {}
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), test).await.expect("it ends at once");
+    }
 }

@@ -38,7 +38,7 @@ impl Pin {
             }
             Step::Finished
         };
-        env.worker("state-pin", Box::new(step)).wake();
+        env.worker("state-pin", Box::new(step))?.wake();
         pinned.recv().map_err(io::Error::other)?;
         Ok(Self { questions })
     }

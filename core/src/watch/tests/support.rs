@@ -90,7 +90,7 @@ impl Env for TestEnv {
         unreachable!("watching needs no task, but spawned {name}");
     }
 
-    fn worker(&self, name: &'static str, _step: Box<dyn FnMut() -> Step + Send>) -> Arc<dyn Wake> {
+    fn worker(&self, name: &'static str, _step: Box<dyn FnMut() -> Step + Send>) -> std::io::Result<Arc<dyn Wake>> {
         unreachable!("watching needs no thread, but started {name}");
     }
 }

@@ -118,10 +118,10 @@ impl Env for ManualEnv {
         self.tasks.lock().push(task);
     }
 
-    fn worker(&self, _name: &'static str, step: StepFn) -> Arc<dyn Wake> {
+    fn worker(&self, _name: &'static str, step: StepFn) -> std::io::Result<Arc<dyn Wake>> {
         let flag = Arc::new(Flag(AtomicBool::new(true)));
         self.workers.lock().push((Arc::clone(&flag), Some(step)));
-        flag
+        Ok(flag)
     }
 }
 
