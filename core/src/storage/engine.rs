@@ -10,6 +10,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -128,14 +129,14 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
     /// To go on, scan again from the last key with a zero byte appended.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
 
-    /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it fails. For
-    /// passing through many rows once: none of them is kept.
+    /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it breaks off or
+    /// fails. For passing through many rows once: none of them is kept.
     fn visit(
         &self,
         table: Table,
         from: &[u8],
         to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         visit_by_scans(self, table, from, to, each)
     }
@@ -147,13 +148,17 @@ pub(super) fn visit_by_scans<R: EngineRead + ?Sized>(
     table: Table,
     from: &[u8],
     to: &[u8],
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
 ) -> io::Result<()> {
     const AT_ONCE: usize = 256;
     let mut from = from.to_vec();
     loop {
         let part = rows.scan(table, &from, to, AT_ONCE)?;
-        part.iter().try_for_each(|(key, value)| each(key, value))?;
+        for (key, value) in &part {
+            if each(key, value)?.is_break() {
+                return Ok(());
+            }
+        }
         match part.last() {
             Some((last, _)) if part.len() == AT_ONCE => from = [&last[..], &[0]].concat(),
             _ => return Ok(()),

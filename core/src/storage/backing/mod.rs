@@ -21,6 +21,7 @@ mod worker;
 mod tests;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -240,7 +241,7 @@ impl EngineRead for Backing {
         table: Table,
         from: &[u8],
         to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         if self.shared.overlay.read().is_empty() {
             return self.shared.engine.visit(table, from, to, each);

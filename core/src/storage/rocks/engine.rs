@@ -188,12 +188,12 @@ impl EngineRead for RocksEngine {
         table: Table,
         from: &[u8],
         to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<()> {
         let tables = self.tables()?;
         let family = tables.family(table)?;
         let open = |options| tables.database.raw_iterator_cf_opt(family, options);
-        visit_rows(from, to, false, open, |key, value| each(key, value).map(ControlFlow::Continue))
+        visit_rows(from, to, false, open, each)
     }
 }
 
