@@ -16,15 +16,12 @@ use keelkv_proto::mvccpb::KeyValue;
 use super::key_state::Known;
 use super::range::{self, Count};
 use super::read_error::ReadError;
-use super::steps::{Budget, Steps};
+use super::steps::{Batch, Budget, Steps};
 use super::view::{self, Found, View};
 use crate::types::{Code, KeyRange};
 
-/// Values that are read at once, as long as their size is not known.
-const BATCH: usize = if cfg!(test) { 2 } else { 64 };
-const BATCH_MAX: usize = if cfg!(test) { 3 } else { 256 };
-/// Bytes of values that should be read at once.
-const BATCH_BYTES: usize = 128 << 10;
+/// Keys that pass a filter before there is room for all that might.
+const FILTERED_ROOM: usize = if cfg!(test) { 8 } else { 4096 };
 /// More elements than this are not sorted in passing.
 const SORTED_AT_ONCE_MAX: usize = if cfg!(test) { 4 } else { 1024 };
 
@@ -43,7 +40,7 @@ pub(crate) struct RangeSteps {
     order: Order,
     /// Keys that wait for their values.
     waiting: IntoIter<Found>,
-    batch: usize,
+    batch: Batch,
     /// Keys that were let through the limit, and whether it held any back.
     passed: usize,
     more: bool,
@@ -81,22 +78,15 @@ impl RangeSteps {
         if revision < view.compacted {
             return Err(Code::Compacted.into());
         }
-        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
-        // A list that grows to a million elements would be moved as a whole now and then.
-        let expected = || {
-            let mut counted = 0;
-            View { revision, ..view }.count_on(&range, None, &mut counted);
-            usize::try_from(counted).unwrap_or(0)
-        };
         let order = if request.count_only || range::in_key_order(request) {
             Order::Settled
         } else if request.sort_target == SortTarget::Value as i32 {
-            Order::Values(Vec::with_capacity(expected()))
+            Order::Values(Vec::new())
         } else {
-            Order::Found(Vec::with_capacity(expected()))
+            Order::Found(Vec::new())
         };
         Ok(Self {
-            range,
+            range: KeyRange::from_wire(request.key.clone(), request.range_end.clone()),
             count,
             current,
             revision,
@@ -105,22 +95,33 @@ impl RangeSteps {
             counted: 0,
             order,
             waiting: Vec::new().into_iter(),
-            batch: BATCH,
+            batch: Batch::new(),
             passed: 0,
             more: false,
         })
     }
 
     /// Reads on in the index.
-    fn scan(&mut self, view: View<'_>, request: &RangeRequest, from: Option<Box<[u8]>>) -> Result<(), ReadError> {
+    fn scan(
+        &mut self,
+        view: View<'_>,
+        request: &RangeRequest,
+        from: Option<Box<[u8]>>,
+        budget: &mut Budget,
+    ) -> Result<(), ReadError> {
         let limit = range::scan_limit(request);
         let mut found = Vec::new();
         let next = if let KeyRange::Single(key) = &self.range {
             found.extend(view.get(key)?);
+            budget.spend(1, 0);
             None
         } else {
-            view.scan(&self.range, from.as_deref(), limit - self.total, &mut found)?
+            let next = view.scan(&self.range, from.as_deref(), limit - self.total, &mut found)?;
+            // Keys that do not exist any more were looked at too.
+            budget.spend(if next.is_some() { view::STEPS } else { found.len() + view::STEPS / 32 }, 0);
+            next
         };
+        let before = self.total;
         self.total += found.len();
         self.scanning = match next {
             Some(next) => Scanning::Keys(Some(next)),
@@ -131,12 +132,39 @@ impl RangeSteps {
             }
         };
         range::filter(request, &mut found);
+        self.make_room(view, request, before, found.len(), budget);
         match &mut self.order {
             Order::Settled | Order::Sorted(_) => self.pass(request, found),
             Order::Values(_) => self.waiting = found.into_iter(),
             Order::Found(list) => list.append(&mut found),
         }
         Ok(())
+    }
+
+    /// Makes room for all that may come to be sorted, as soon as the next few need any: a list that grows
+    /// to a million elements bit by bit would be moved as a whole now and then.
+    fn make_room(&mut self, view: View<'_>, request: &RangeRequest, before: usize, next: usize, budget: &mut Budget) {
+        let (length, capacity) = match &self.order {
+            Order::Settled | Order::Sorted(_) => return,
+            Order::Found(list) => (list.len(), list.capacity()),
+            Order::Values(list) => (list.len(), list.capacity()),
+        };
+        if capacity - length >= next {
+            return;
+        }
+        // As many as there are now; at an earlier revision that is about right.
+        let mut counted = 0;
+        View { revision: self.current, ..view }.count_on(&self.range, None, &mut counted);
+        budget.spend(view::STEPS / 16, 0);
+        let all = usize::try_from(counted).unwrap_or(0).min(range::scan_limit(request));
+        let left = all.saturating_sub(before);
+        let few = capacity == 0 && range::has_revision_filters(request);
+        let room = if few { left.min(FILTERED_ROOM) } else { left }.max(next);
+        match &mut self.order {
+            Order::Settled | Order::Sorted(_) => {}
+            Order::Found(list) => list.reserve(room),
+            Order::Values(list) => list.reserve(room),
+        }
     }
 
     /// Lets keys through as far as the limit allows.
@@ -164,7 +192,7 @@ impl RangeSteps {
             Order::Values(list) => (true, list),
             _ => (false, kvs),
         };
-        let some = self.waiting.by_ref().take(self.batch);
+        let some = self.waiting.by_ref().take(self.batch.keys());
         let keys = some.len();
         if request.keys_only && !by_value {
             // etcd answers from its index, which does not know leases.
@@ -177,12 +205,13 @@ impl RangeSteps {
         }
         let bytes = view.add_values(some, kvs)?;
         budget.spend(keys, bytes);
-        self.batch = (BATCH_BYTES * keys / bytes.max(1)).clamp(1, BATCH_MAX);
+        self.batch.learn(keys, bytes);
         Ok(())
     }
 
     /// Sorts, now that everything is there.
-    fn sort(&mut self, request: &RangeRequest) {
+    fn sort(&mut self, request: &RangeRequest, budget: &mut Budget) {
+        budget.spend(self.unsorted() / 4, 0);
         match std::mem::replace(&mut self.order, Order::Settled) {
             Order::Settled | Order::Sorted(_) => {}
             Order::Found(mut found) => {
@@ -224,24 +253,21 @@ impl Steps for RangeSteps {
         view: View<'_>,
         request: &RangeRequest,
         kvs: &mut Vec<KeyValue>,
+        budget: &mut Budget,
     ) -> Result<Option<RangeResponse>, ReadError> {
         let view = View { revision: self.revision, ..view };
-        let mut budget = Budget::new();
         loop {
             if budget.is_spent() && !self.is_complete() {
                 return Ok(None);
             }
             if self.waiting.len() > 0 {
-                self.add_values(view, request, kvs, &mut budget)?;
+                self.add_values(view, request, kvs, budget)?;
             } else if let Scanning::Keys(from) = &mut self.scanning {
-                let (from, before) = (from.take(), self.total);
-                self.scan(view, request, from)?;
-                // Keys that do not exist any more were looked at too.
-                let on = matches!(self.scanning, Scanning::Keys(_));
-                budget.spend(if on { view::STEPS } else { self.total - before }, 0);
+                let from = from.take();
+                self.scan(view, request, from, budget)?;
             } else if let Order::Sorted(sorted) = &mut self.order {
-                kvs.extend(sorted.by_ref().take(BATCH_MAX));
-                budget.spend(BATCH_MAX, 0);
+                kvs.extend(sorted.by_ref().take(Batch::MAX));
+                budget.spend(Batch::MAX, 0);
                 if sorted.len() == 0 {
                     self.order = Order::Settled;
                 }
@@ -249,10 +275,10 @@ impl Steps for RangeSteps {
                 if self.is_long() && !budget.is_whole() {
                     return Ok(None);
                 }
-                self.sort(request);
+                self.sort(request, budget);
             } else if let Scanning::Counting(from) = &mut self.scanning {
                 let next = view.count_on(&self.range, from.take().as_deref(), &mut self.counted);
-                budget.spend(64, 0);
+                budget.spend(if matches!(self.range, KeyRange::Single(_)) { 1 } else { 64 }, 0);
                 self.scanning = next.map_or(Scanning::Done, |next| Scanning::Counting(Some(next)));
             } else {
                 let header = Some(ResponseHeader { revision: self.current, ..ResponseHeader::default() });

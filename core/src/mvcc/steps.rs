@@ -29,13 +29,15 @@ pub(crate) trait Steps: Debug + Send + Sized + 'static {
     /// What is answered.
     type Response: Debug + Send + 'static;
 
-    /// Goes on for a bounded time, on the same view. Keys go into `kvs`; who asks may take them out
-    /// between the steps, and what is left there at the end becomes a part of the answer.
+    /// Goes on until the budget is spent, on the same view; with a whole one it always comes further. Keys
+    /// go into `kvs`; who asks may take them out between the steps, and what is left there at the end
+    /// becomes a part of the answer.
     fn step(
         &mut self,
         view: View<'_>,
         request: &Self::Request,
         kvs: &mut Vec<KeyValue>,
+        budget: &mut Budget,
     ) -> Result<Option<Self::Response>, ReadError>;
 
     /// The lowest revision that is read, if the current one and the watermark are these.
@@ -45,9 +47,9 @@ pub(crate) trait Steps: Debug + Send + Sized + 'static {
     fn is_long(&self) -> bool;
 }
 
-/// What can still be done in this step.
+/// What can still be done in this step, by all that is a part of it.
 #[derive(Debug)]
-pub(super) struct Budget(usize);
+pub(crate) struct Budget(usize);
 
 impl Budget {
     pub(super) const fn new() -> Self {
@@ -65,6 +67,30 @@ impl Budget {
 
     pub(super) const fn is_whole(&self) -> bool {
         self.0 == STEP
+    }
+}
+
+/// How many values are read at once: as many as have about the same size together.
+#[derive(Debug)]
+pub(super) struct Batch(usize);
+
+impl Batch {
+    /// As long as the size of a value is not known.
+    const FIRST: usize = if cfg!(test) { 2 } else { 64 };
+    pub(super) const MAX: usize = if cfg!(test) { 3 } else { 256 };
+    const BYTES: usize = 128 << 10;
+
+    pub(super) const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    pub(super) const fn keys(&self) -> usize {
+        self.0
+    }
+
+    /// Takes account of what some values have shown.
+    pub(super) fn learn(&mut self, keys: usize, bytes: usize) {
+        self.0 = (Self::BYTES * keys / bytes.max(1)).clamp(1, Self::MAX);
     }
 }
 
@@ -102,7 +128,7 @@ impl<S: Steps> Begun<S> {
             let lowest = S::lowest(request, current, compacted);
             let mut kvs = Vec::new();
             let begun = start(view).and_then(|mut steps| {
-                let response = steps.step(view, request, &mut kvs)?;
+                let response = steps.step(view, request, &mut kvs, &mut Budget::new())?;
                 Ok((steps, response))
             });
             // A compaction has passed, or everything was replaced: once more, with what holds now.
@@ -119,15 +145,24 @@ impl<S: Steps> Begun<S> {
         }
     }
 
-    /// Reads to the end, on this thread.
-    pub(crate) fn finish(self) -> Result<S::Response> {
+    /// Goes on for one step, if it is not complete.
+    pub(super) fn step(self) -> Result<Self> {
         match self {
-            Self::Whole(response) => Ok(response),
-            Self::Walk(mut walk) => loop {
-                if let Some(response) = walk.step()? {
-                    return Ok(response);
-                }
-            },
+            Self::Whole(_) => Ok(self),
+            Self::Walk(mut walk) => Ok(match walk.step()? {
+                Some(response) => Self::Whole(response),
+                None => Self::Walk(walk),
+            }),
+        }
+    }
+
+    /// Reads to the end, on this thread.
+    pub(crate) fn finish(mut self) -> Result<S::Response> {
+        loop {
+            match self.step()? {
+                Self::Whole(response) => return Ok(response),
+                walk => self = walk,
+            }
         }
     }
 }
@@ -138,7 +173,7 @@ impl<S: Steps> Walk<S> {
     pub(crate) fn step(&mut self) -> Result<Option<S::Response>> {
         let store = &*self.hold.store;
         let view = View { store, revision: self.current, compacted: self.compacted, unwritten: None };
-        let stepped = self.steps.step(view, &self.request, &mut self.kvs);
+        let stepped = self.steps.step(view, &self.request, &mut self.kvs, &mut Budget::new());
         if store.epoch()? != self.epoch {
             return Err(Code::LeaderChanged.into());
         }
