@@ -15,6 +15,9 @@ use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
 use crate::mvcc::Streamed;
 use crate::types::{Code, GrpcCode};
 
+/// A message of a stream with more keys than this is encoded elsewhere.
+const CHUNK_KEYS_MAX: usize = 1024;
+
 /// Decodes, admits, handles and encodes a call of one message.
 macro_rules! handle {
     ($api:expr, $call:expr, $message:expr, |$request:ident| $answer:expr) => {{
@@ -157,7 +160,11 @@ impl Api {
             match streamed? {
                 Streamed::Chunk(mut chunk) => {
                     self.fill_chunk(&mut chunk);
-                    let framed = encode(&pb::RangeStreamResponse { range_response: Some(chunk) })?;
+                    // With a negative limit it is everything.
+                    let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
+                    let message = pb::RangeStreamResponse { range_response: Some(chunk) };
+                    let framed =
+                        if is_large { self.node.aside(move || encode(&message)).await?? } else { encode(&message)? };
                     self.metrics.sent_message(call.method);
                     self.metrics.sent_bytes(framed.len());
                     outbound.send(framed).await?;

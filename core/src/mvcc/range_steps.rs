@@ -298,3 +298,57 @@ impl Steps for RangeSteps {
         all && self.unsorted() > SORTED_AT_ONCE_MAX
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keelkv_proto::etcdserverpb::range_request::SortOrder;
+
+    use super::*;
+    use crate::apply::testing::{Bench, put, range};
+
+    /// How much is to be sorted, and the room that was made for it.
+    fn room(bench: &Bench, request: &RangeRequest) -> (usize, usize) {
+        let reader = bench.reader();
+        let store = &*reader.store;
+        let view = View { store, revision: store.current(), compacted: store.compacted(), unwritten: None };
+        let mut steps = RangeSteps::new(view, request, Count::Whole).expect("a good range");
+        let budget = &mut Budget::new();
+        loop {
+            if steps.waiting.len() > 0 {
+                steps.add_values(view, request, &mut Vec::new(), budget).expect("values are there");
+            } else if let Scanning::Keys(from) = &mut steps.scanning {
+                let from = from.take();
+                steps.scan(view, request, from, budget).expect("keys are there");
+            } else {
+                return match &steps.order {
+                    Order::Found(list) => (list.len(), list.capacity()),
+                    Order::Values(list) => (list.len(), list.capacity()),
+                    Order::Settled | Order::Sorted(_) => (0, 0),
+                };
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn room_is_made_for_what_can_come() {
+        let mut bench = Bench::new();
+        for number in 0..300 {
+            bench.put(put(&format!("k{number:03}"), "v")).expect("a good put");
+        }
+        let current = bench.reader().current_revision();
+        for target in [SortTarget::Mod, SortTarget::Value] {
+            let all = RangeRequest { sort_target: target as i32, ..range("k", "l") };
+            assert_eq!(room(&bench, &all), (300, 300));
+            let limited = RangeRequest { limit: 1, ..all.clone() };
+            let (length, capacity) = room(&bench, &limited);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            let filtered = RangeRequest { min_mod_revision: current - 1, ..all.clone() };
+            let (length, capacity) = room(&bench, &filtered);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            // If many pass, there is room for all.
+            let many = RangeRequest { min_mod_revision: 3, sort_order: SortOrder::Descend as i32, ..all };
+            let (length, capacity) = room(&bench, &many);
+            assert!(length == 299 && capacity <= 310, "{capacity} for {length}");
+        }
+    }
+}

@@ -161,3 +161,53 @@ fn resize(keys: i64, bytes: usize, target: usize) -> i64 {
         keys
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::testing::{Bench, put, range};
+
+    /// What a stream gives, and the most steps that it takes from one message to the next.
+    fn read(mut stream: RangeStream) -> (Vec<RangeResponse>, usize) {
+        let (mut chunks, mut steps, mut steps_max) = (Vec::new(), 0, 0);
+        loop {
+            steps += 1;
+            steps_max = steps_max.max(steps);
+            match stream.step().expect("the stream goes on") {
+                Streamed::Chunk(chunk) => {
+                    chunks.push(chunk);
+                    steps = 0;
+                }
+                Streamed::NotYet => {}
+                Streamed::End => return (chunks, steps_max),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_and_counts_are_divided() {
+        let mut bench = Bench::new();
+        for number in 0..200 {
+            bench.put(put(&format!("a{number:03}"), "v")).expect("a good put");
+        }
+        let old = bench.reader().current_revision();
+        // So many that the index does not remember how many there were before.
+        for number in 0..9_000 {
+            bench.put(put(&format!("0{number:05}"), "v")).expect("a good put");
+        }
+        let all = RangeRequest { revision: old, ..range("0", "b") };
+        let counted = RangeRequest { count_only: true, ..all.clone() };
+        let limited = RangeRequest { limit: 5, ..all.clone() };
+        let unlimited = RangeRequest { limit: -1, ..all.clone() };
+        for request in [all, counted, limited, unlimited] {
+            let (chunks, steps_max) = read(bench.reader().range_stream(request.clone(), 1 << 20));
+            let expected = bench.reader().range(&request).expect("a good range");
+            let last = chunks.last().expect("a message at least");
+            assert_eq!((&last.header, last.more, last.count), (&expected.header, expected.more, expected.count));
+            let kvs: Vec<_> = chunks.iter().flat_map(|chunk| chunk.kvs.clone()).collect();
+            assert_eq!(kvs, expected.kvs, "{request:?}");
+            // A step looks at a few keys only, whether they existed then or not.
+            assert!(steps_max > 9_000 / 50, "{steps_max} steps for {request:?}");
+        }
+    }
+}
