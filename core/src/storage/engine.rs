@@ -115,6 +115,9 @@ impl Batch {
 /// Some rows of a table, in the order of the scan.
 pub type Rows = Vec<(Bytes, Bytes)>;
 
+/// What is shown a key and its value, one row after the other; it may break off.
+pub type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>> + 'a;
+
 /// Tables that can be read.
 pub trait EngineRead: Debug + Send + Sync + 'static {
     /// The value of a key.
@@ -131,13 +134,7 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
 
     /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it breaks off or
     /// fails. For passing through many rows once: none of them is kept.
-    fn visit(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
-    ) -> io::Result<()> {
+    fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         visit_by_scans(self, table, from, to, each)
     }
 }
@@ -148,7 +145,7 @@ pub(super) fn visit_by_scans<R: EngineRead + ?Sized>(
     table: Table,
     from: &[u8],
     to: &[u8],
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
+    each: &mut EachRow<'_>,
 ) -> io::Result<()> {
     const AT_ONCE: usize = 256;
     let mut from = from.to_vec();

@@ -56,7 +56,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::storage::engine::{Batch, Rows, StateEngine};
+    use crate::storage::engine::{Batch, EachRow, Rows, StateEngine};
     use crate::storage::memory::MemoryEngine;
 
     /// Counts what is read.
@@ -78,13 +78,7 @@ mod tests {
             self.engine.scan(table, from, to, limit)
         }
 
-        fn visit(
-            &self,
-            table: Table,
-            from: &[u8],
-            to: &[u8],
-            each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>>,
-        ) -> io::Result<()> {
+        fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
             self.engine.visit(table, from, to, &mut |key, value| {
                 self.rows.fetch_add(1, Ordering::Relaxed);
                 self.bytes.fetch_add(value.len(), Ordering::Relaxed);
