@@ -20,8 +20,8 @@ use super::steps::{Batch, Budget, Steps};
 use super::view::{self, Found, View};
 use crate::types::{Code, KeyRange};
 
-/// Keys that pass a filter before there is room for all that might.
-const FILTERED_ROOM: usize = if cfg!(test) { 8 } else { 4096 };
+/// Where it is not known how many keys of a range count, so many are found before there is room for all.
+const UNSURE_ROOM: usize = if cfg!(test) { 8 } else { 4096 };
 /// More elements than this are not sorted in passing.
 const SORTED_AT_ONCE_MAX: usize = if cfg!(test) { 4 } else { 1024 };
 
@@ -152,14 +152,14 @@ impl RangeSteps {
         if capacity - length >= next {
             return;
         }
-        // As many as there are now; at an earlier revision that is about right.
+        // As many as there are now, whatever there was at an earlier revision.
         let mut counted = 0;
         View { revision: self.current, ..view }.count_on(&self.range, None, &mut counted);
         budget.spend(view::STEPS / 16, 0);
         let all = usize::try_from(counted).unwrap_or(0).min(range::scan_limit(request));
         let left = all.saturating_sub(before);
-        let few = capacity == 0 && range::has_revision_filters(request);
-        let room = if few { left.min(FILTERED_ROOM) } else { left }.max(next);
+        let unsure = range::has_revision_filters(request) || self.revision < self.current;
+        let room = if unsure && capacity == 0 { left.min(UNSURE_ROOM) } else { left }.max(next);
         match &mut self.order {
             Order::Settled | Order::Sorted(_) => {}
             Order::Found(list) => list.reserve(room),
@@ -312,6 +312,7 @@ mod tests {
         let store = &*reader.store;
         let view = View { store, revision: store.current(), compacted: store.compacted(), unwritten: None };
         let mut steps = RangeSteps::new(view, request, Count::Whole).expect("a good range");
+        let view = View { revision: steps.revision, ..view };
         let budget = &mut Budget::new();
         loop {
             if steps.waiting.len() > 0 {
@@ -344,6 +345,9 @@ mod tests {
             assert!(length == 2 && capacity < 10, "{capacity} for {length}");
             let filtered = RangeRequest { min_mod_revision: current - 1, ..all.clone() };
             let (length, capacity) = room(&bench, &filtered);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            let old = RangeRequest { revision: 3, ..all.clone() };
+            let (length, capacity) = room(&bench, &old);
             assert!(length == 2 && capacity < 10, "{capacity} for {length}");
             // If many pass, there is room for all.
             let many = RangeRequest { min_mod_revision: 3, sort_order: SortOrder::Descend as i32, ..all };
