@@ -12,7 +12,11 @@ use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, decode, 
 use super::method::{Kind, Method};
 use super::pages;
 use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
+use crate::mvcc::Streamed;
 use crate::types::{Code, GrpcCode};
+
+/// A message of a stream with more keys than this is encoded elsewhere.
+const CHUNK_KEYS_MAX: usize = 1024;
 
 /// Decodes, admits, handles and encodes a call of one message.
 macro_rules! handle {
@@ -139,16 +143,38 @@ impl Api {
         let request: pb::RangeRequest = self.decode_next(call, &message)?;
         drop(message);
         let mut chunks = self.range_stream(request).await?;
-        while let Some(mut chunk) = chunks.next_chunk()? {
-            self.fill_chunk(&mut chunk);
-            let framed = encode(&pb::RangeStreamResponse { range_response: Some(chunk) })?;
-            self.metrics.sent_message(call.method);
-            self.metrics.sent_bytes(framed.len());
-            outbound.send(framed).await?;
+        loop {
+            let streamed = if chunks.is_long() {
+                let streamed;
+                (chunks, streamed) = self
+                    .node
+                    .aside(move || {
+                        let streamed = chunks.step();
+                        (chunks, streamed)
+                    })
+                    .await?;
+                streamed
+            } else {
+                chunks.step()
+            };
+            match streamed? {
+                Streamed::Chunk(mut chunk) => {
+                    self.fill_chunk(&mut chunk);
+                    // With a negative limit it is everything.
+                    let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
+                    let message = pb::RangeStreamResponse { range_response: Some(chunk) };
+                    let framed =
+                        if is_large { self.node.aside(move || encode(&message)).await?? } else { encode(&message)? };
+                    self.metrics.sent_message(call.method);
+                    self.metrics.sent_bytes(framed.len());
+                    outbound.send(framed).await?;
+                }
+                Streamed::NotYet => {}
+                Streamed::End => return Ok(()),
+            }
             // Others on this thread have their turn.
-            tokio::task::yield_now().await;
+            self.node.give_way().await?;
         }
-        Ok(())
     }
 
     /// What holds for every call, before its handler.

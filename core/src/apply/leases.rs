@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use keelkv_proto::keelkv::LeaseRecord;
@@ -42,7 +43,7 @@ impl Leases {
             let record = LeaseRecord::decode(value).map_err(io::Error::other)?;
             let lease = Lease { ttl: record.ttl, remaining: record.remaining_ttl, keys: BTreeSet::new() };
             this.all.insert(record.id, lease);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(this)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 
 use keelkv_proto::etcdserverpb::{AlarmMember, AlarmType};
 use keelkv_proto::keelkv::MemberRecord;
@@ -85,13 +86,13 @@ impl StateView {
         rows.visit(Table::Alarms, &[], &[], &mut |key, _| {
             let alarm = AlarmMember::decode(key).map_err(io::Error::other)?;
             alarms.insert((alarm.alarm, alarm.member_id));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let mut members = BTreeMap::new();
         rows.visit(Table::Members, &[], &[], &mut |_, value| {
             let member = MemberRecord::decode(value).map_err(io::Error::other)?;
             members.insert(member.id, member);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         *self.leases.write() = leases;
         *self.alarms.write() = alarms;

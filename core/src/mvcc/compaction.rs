@@ -16,7 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::store::{Store, Walked};
+use super::store::{Stopped, Store, Walked};
 use super::walk::Walk;
 use crate::env::{Env, Queue};
 
@@ -63,7 +63,7 @@ impl Compactor {
     pub(crate) fn start(env: &Arc<dyn Env>, store: &Arc<Store>) -> std::io::Result<Self> {
         let jobs = Arc::<Jobs>::default();
         let (walked, compacted) = (Walk::restored(store)?, store.compacted());
-        store.walked.send_replace(Walked { revision: walked, stopped: None });
+        store.walked.send_replace(Walked { revision: walked, ..Walked::default() });
         if walked < compacted {
             jobs.state.lock().waiting.push_back(Job { from: walked, to: compacted, hash: false });
         }
@@ -137,14 +137,16 @@ impl Jobs {
 }
 
 async fn run(env: Arc<dyn Env>, store: Arc<Store>, jobs: Arc<Jobs>, worker: Queue<Step>) {
-    let mut stopped = "the member stops".to_owned();
+    let mut stopped = Stopped::WithMember;
     while let Some(job) = jobs.next().await {
         match walk(&env, &store, &jobs, &worker, job).await {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
                 tracing::error!(%error, revision = job.to, "removal of compacted revisions stopped");
-                stopped = error.to_string();
+                if !jobs.closed() {
+                    stopped = Stopped::Failed(error.to_string());
+                }
                 break;
             }
         }
@@ -169,8 +171,10 @@ async fn walk(
         if jobs.closed() {
             return Ok(false);
         }
+        store.walked.send_if_modified(|walked| !std::mem::replace(&mut walked.waits, true));
         env.sleep(PAUSE).await;
     }
+    store.walked.send_if_modified(|walked| std::mem::take(&mut walked.waits));
     let mut walk = Walk::new(Arc::clone(store), job);
     let mut steps = 0;
     loop {

@@ -3,6 +3,7 @@
 //! Table History has what changed, table Values what was put: metadata is read without values.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use bytes::{Buf, Bytes, BytesMut};
 use keelkv_proto::keelkv::HistoryRecord;
@@ -106,7 +107,7 @@ pub(crate) fn visit(rows: &dyn EngineRead, to: i64, mut each: impl FnMut(Row)) -
     let end = Revision::new(to.saturating_add(1), 0).to_key();
     rows.visit(Table::History, &[], &end, &mut |key, value| {
         each(Row::decode(key, value)?);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Held(Mutex<BTreeMap<i64, usize>>);
 #[derive(Debug)]
 pub(super) struct Hold {
     pub(super) store: Arc<Store>,
-    revision: i64,
+    pub(super) revision: i64,
 }
 
 impl Hold {

@@ -42,6 +42,7 @@ pub use self::hash_kv::{HashKvWalk, KvHash};
 pub use self::hash_walk::HashWalk;
 pub(crate) use self::range::{Count, execute, has_default_order, has_revision_filters};
 pub use self::range_stream::RangeStream;
+pub(crate) use self::range_stream::Streamed;
 pub use self::read_error::ReadError;
 pub use self::reader::Reader;
 pub(crate) use self::steps::{Begun, Steps, Walk as ReadWalk};

@@ -7,7 +7,7 @@ use keelkv_proto::mvccpb::KeyValue;
 use super::go_sort;
 use super::range_steps::RangeSteps;
 use super::read_error::ReadError;
-use super::steps::Steps as _;
+use super::steps::{Budget, Steps as _};
 use super::view::{Found, View};
 
 /// Whether the response counts all keys of the range, or only as far as it had to look.
@@ -25,7 +25,7 @@ pub(crate) fn execute(view: View<'_>, request: &RangeRequest, count: Count) -> R
     let mut steps = RangeSteps::new(view, request, count)?;
     let mut kvs = Vec::new();
     loop {
-        if let Some(response) = steps.step(view, request, &mut kvs)? {
+        if let Some(response) = steps.step(view, request, &mut kvs, &mut Budget::new())? {
             return Ok(response);
         }
     }

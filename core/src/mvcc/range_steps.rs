@@ -16,15 +16,12 @@ use keelkv_proto::mvccpb::KeyValue;
 use super::key_state::Known;
 use super::range::{self, Count};
 use super::read_error::ReadError;
-use super::steps::{Budget, Steps};
+use super::steps::{Batch, Budget, Steps};
 use super::view::{self, Found, View};
 use crate::types::{Code, KeyRange};
 
-/// Values that are read at once, as long as their size is not known.
-const BATCH: usize = if cfg!(test) { 2 } else { 64 };
-const BATCH_MAX: usize = if cfg!(test) { 3 } else { 256 };
-/// Bytes of values that should be read at once.
-const BATCH_BYTES: usize = 128 << 10;
+/// Where it is not known how many keys of a range count, so many are found before there is room for all.
+const UNSURE_ROOM: usize = if cfg!(test) { 8 } else { 4096 };
 /// More elements than this are not sorted in passing.
 const SORTED_AT_ONCE_MAX: usize = if cfg!(test) { 4 } else { 1024 };
 
@@ -43,7 +40,7 @@ pub(crate) struct RangeSteps {
     order: Order,
     /// Keys that wait for their values.
     waiting: IntoIter<Found>,
-    batch: usize,
+    batch: Batch,
     /// Keys that were let through the limit, and whether it held any back.
     passed: usize,
     more: bool,
@@ -81,22 +78,15 @@ impl RangeSteps {
         if revision < view.compacted {
             return Err(Code::Compacted.into());
         }
-        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
-        // A list that grows to a million elements would be moved as a whole now and then.
-        let expected = || {
-            let mut counted = 0;
-            View { revision, ..view }.count_on(&range, None, &mut counted);
-            usize::try_from(counted).unwrap_or(0)
-        };
         let order = if request.count_only || range::in_key_order(request) {
             Order::Settled
         } else if request.sort_target == SortTarget::Value as i32 {
-            Order::Values(Vec::with_capacity(expected()))
+            Order::Values(Vec::new())
         } else {
-            Order::Found(Vec::with_capacity(expected()))
+            Order::Found(Vec::new())
         };
         Ok(Self {
-            range,
+            range: KeyRange::from_wire(request.key.clone(), request.range_end.clone()),
             count,
             current,
             revision,
@@ -105,22 +95,33 @@ impl RangeSteps {
             counted: 0,
             order,
             waiting: Vec::new().into_iter(),
-            batch: BATCH,
+            batch: Batch::new(),
             passed: 0,
             more: false,
         })
     }
 
     /// Reads on in the index.
-    fn scan(&mut self, view: View<'_>, request: &RangeRequest, from: Option<Box<[u8]>>) -> Result<(), ReadError> {
+    fn scan(
+        &mut self,
+        view: View<'_>,
+        request: &RangeRequest,
+        from: Option<Box<[u8]>>,
+        budget: &mut Budget,
+    ) -> Result<(), ReadError> {
         let limit = range::scan_limit(request);
         let mut found = Vec::new();
         let next = if let KeyRange::Single(key) = &self.range {
             found.extend(view.get(key)?);
+            budget.spend(1, 0);
             None
         } else {
-            view.scan(&self.range, from.as_deref(), limit - self.total, &mut found)?
+            let next = view.scan(&self.range, from.as_deref(), limit - self.total, &mut found)?;
+            // Keys that do not exist any more were looked at too.
+            budget.spend(if next.is_some() { view::STEPS } else { found.len() + view::STEPS / 32 }, 0);
+            next
         };
+        let before = self.total;
         self.total += found.len();
         self.scanning = match next {
             Some(next) => Scanning::Keys(Some(next)),
@@ -131,12 +132,39 @@ impl RangeSteps {
             }
         };
         range::filter(request, &mut found);
+        self.make_room(view, request, before, found.len(), budget);
         match &mut self.order {
             Order::Settled | Order::Sorted(_) => self.pass(request, found),
             Order::Values(_) => self.waiting = found.into_iter(),
             Order::Found(list) => list.append(&mut found),
         }
         Ok(())
+    }
+
+    /// Makes room for all that may come to be sorted, as soon as the next few need any: a list that grows
+    /// to a million elements bit by bit would be moved as a whole now and then.
+    fn make_room(&mut self, view: View<'_>, request: &RangeRequest, before: usize, next: usize, budget: &mut Budget) {
+        let (length, capacity) = match &self.order {
+            Order::Settled | Order::Sorted(_) => return,
+            Order::Found(list) => (list.len(), list.capacity()),
+            Order::Values(list) => (list.len(), list.capacity()),
+        };
+        if capacity - length >= next {
+            return;
+        }
+        // As many as there are now, whatever there was at an earlier revision.
+        let mut counted = 0;
+        View { revision: self.current, ..view }.count_on(&self.range, None, &mut counted);
+        budget.spend(view::STEPS / 16, 0);
+        let all = usize::try_from(counted).unwrap_or(0).min(range::scan_limit(request));
+        let left = all.saturating_sub(before);
+        let unsure = range::has_revision_filters(request) || self.revision < self.current;
+        let room = if unsure && capacity == 0 { left.min(UNSURE_ROOM) } else { left }.max(next);
+        match &mut self.order {
+            Order::Settled | Order::Sorted(_) => {}
+            Order::Found(list) => list.reserve(room),
+            Order::Values(list) => list.reserve(room),
+        }
     }
 
     /// Lets keys through as far as the limit allows.
@@ -164,7 +192,7 @@ impl RangeSteps {
             Order::Values(list) => (true, list),
             _ => (false, kvs),
         };
-        let some = self.waiting.by_ref().take(self.batch);
+        let some = self.waiting.by_ref().take(self.batch.keys());
         let keys = some.len();
         if request.keys_only && !by_value {
             // etcd answers from its index, which does not know leases.
@@ -177,12 +205,13 @@ impl RangeSteps {
         }
         let bytes = view.add_values(some, kvs)?;
         budget.spend(keys, bytes);
-        self.batch = (BATCH_BYTES * keys / bytes.max(1)).clamp(1, BATCH_MAX);
+        self.batch.learn(keys, bytes);
         Ok(())
     }
 
     /// Sorts, now that everything is there.
-    fn sort(&mut self, request: &RangeRequest) {
+    fn sort(&mut self, request: &RangeRequest, budget: &mut Budget) {
+        budget.spend(self.unsorted() / 4, 0);
         match std::mem::replace(&mut self.order, Order::Settled) {
             Order::Settled | Order::Sorted(_) => {}
             Order::Found(mut found) => {
@@ -224,24 +253,21 @@ impl Steps for RangeSteps {
         view: View<'_>,
         request: &RangeRequest,
         kvs: &mut Vec<KeyValue>,
+        budget: &mut Budget,
     ) -> Result<Option<RangeResponse>, ReadError> {
         let view = View { revision: self.revision, ..view };
-        let mut budget = Budget::new();
         loop {
             if budget.is_spent() && !self.is_complete() {
                 return Ok(None);
             }
             if self.waiting.len() > 0 {
-                self.add_values(view, request, kvs, &mut budget)?;
+                self.add_values(view, request, kvs, budget)?;
             } else if let Scanning::Keys(from) = &mut self.scanning {
-                let (from, before) = (from.take(), self.total);
-                self.scan(view, request, from)?;
-                // Keys that do not exist any more were looked at too.
-                let on = matches!(self.scanning, Scanning::Keys(_));
-                budget.spend(if on { view::STEPS } else { self.total - before }, 0);
+                let from = from.take();
+                self.scan(view, request, from, budget)?;
             } else if let Order::Sorted(sorted) = &mut self.order {
-                kvs.extend(sorted.by_ref().take(BATCH_MAX));
-                budget.spend(BATCH_MAX, 0);
+                kvs.extend(sorted.by_ref().take(Batch::MAX));
+                budget.spend(Batch::MAX, 0);
                 if sorted.len() == 0 {
                     self.order = Order::Settled;
                 }
@@ -249,10 +275,10 @@ impl Steps for RangeSteps {
                 if self.is_long() && !budget.is_whole() {
                     return Ok(None);
                 }
-                self.sort(request);
+                self.sort(request, budget);
             } else if let Scanning::Counting(from) = &mut self.scanning {
                 let next = view.count_on(&self.range, from.take().as_deref(), &mut self.counted);
-                budget.spend(64, 0);
+                budget.spend(if matches!(self.range, KeyRange::Single(_)) { 1 } else { 64 }, 0);
                 self.scanning = next.map_or(Scanning::Done, |next| Scanning::Counting(Some(next)));
             } else {
                 let header = Some(ResponseHeader { revision: self.current, ..ResponseHeader::default() });
@@ -270,5 +296,63 @@ impl Steps for RangeSteps {
     fn is_long(&self) -> bool {
         let all = self.waiting.len() == 0 && !matches!(self.scanning, Scanning::Keys(_));
         all && self.unsorted() > SORTED_AT_ONCE_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelkv_proto::etcdserverpb::range_request::SortOrder;
+
+    use super::*;
+    use crate::apply::testing::{Bench, put, range};
+
+    /// How much is to be sorted, and the room that was made for it.
+    fn room(bench: &Bench, request: &RangeRequest) -> (usize, usize) {
+        let reader = bench.reader();
+        let store = &*reader.store;
+        let view = View { store, revision: store.current(), compacted: store.compacted(), unwritten: None };
+        let mut steps = RangeSteps::new(view, request, Count::Whole).expect("a good range");
+        let view = View { revision: steps.revision, ..view };
+        let budget = &mut Budget::new();
+        loop {
+            if steps.waiting.len() > 0 {
+                steps.add_values(view, request, &mut Vec::new(), budget).expect("values are there");
+            } else if let Scanning::Keys(from) = &mut steps.scanning {
+                let from = from.take();
+                steps.scan(view, request, from, budget).expect("keys are there");
+            } else {
+                return match &steps.order {
+                    Order::Found(list) => (list.len(), list.capacity()),
+                    Order::Values(list) => (list.len(), list.capacity()),
+                    Order::Settled | Order::Sorted(_) => (0, 0),
+                };
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn room_is_made_for_what_can_come() {
+        let mut bench = Bench::new();
+        for number in 0..300 {
+            bench.put(put(&format!("k{number:03}"), "v")).expect("a good put");
+        }
+        let current = bench.reader().current_revision();
+        for target in [SortTarget::Mod, SortTarget::Value] {
+            let all = RangeRequest { sort_target: target as i32, ..range("k", "l") };
+            assert_eq!(room(&bench, &all), (300, 300));
+            let limited = RangeRequest { limit: 1, ..all.clone() };
+            let (length, capacity) = room(&bench, &limited);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            let filtered = RangeRequest { min_mod_revision: current - 1, ..all.clone() };
+            let (length, capacity) = room(&bench, &filtered);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            let old = RangeRequest { revision: 3, ..all.clone() };
+            let (length, capacity) = room(&bench, &old);
+            assert!(length == 2 && capacity < 10, "{capacity} for {length}");
+            // If many pass, there is room for all.
+            let many = RangeRequest { min_mod_revision: 3, sort_order: SortOrder::Descend as i32, ..all };
+            let (length, capacity) = room(&bench, &many);
+            assert!(length == 299 && capacity <= 310, "{capacity} for {length}");
+        }
     }
 }

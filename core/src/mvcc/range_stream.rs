@@ -6,7 +6,9 @@ use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use prost::Message;
 
 use super::range::Count;
+use super::range_steps::RangeSteps;
 use super::reader::Reader;
+use super::steps::{Begun, Walk};
 use crate::types::Result;
 
 /// Keys in the first message.
@@ -27,7 +29,29 @@ pub struct RangeStream {
     limit: i64,
     sent: i64,
     header_revision: Option<i64>,
-    finished: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The next message was not begun.
+    Between,
+    /// Its keys are read.
+    Reading(Box<Walk<RangeSteps>>),
+    /// It is the last one, and those that it leaves out are counted.
+    Counting(RangeResponse, Option<Box<Walk<RangeSteps>>>),
+    Finished,
+}
+
+/// What a step of a [`RangeStream`] came to.
+#[derive(Debug)]
+pub(crate) enum Streamed {
+    /// The next message is complete.
+    Chunk(RangeResponse),
+    /// It takes another step.
+    NotYet,
+    /// There are no more.
+    End,
 }
 
 impl RangeStream {
@@ -36,26 +60,64 @@ impl RangeStream {
         if !request.count_only {
             request.limit = FIRST_CHUNK.min(limit);
         }
-        Self { reader, request, chunk_bytes, limit, sent: 0, header_revision: None, finished: false }
+        Self { reader, request, chunk_bytes, limit, sent: 0, header_revision: None, stage: Stage::Between }
     }
 
-    /// The next message; `None` after the last. May read from disk.
+    /// The next message, however long it takes; `None` after the last. May read from disk.
     pub fn next_chunk(&mut self) -> Result<Option<RangeResponse>> {
-        if self.finished {
-            return Ok(None);
+        loop {
+            match self.step()? {
+                Streamed::Chunk(chunk) => return Ok(Some(chunk)),
+                Streamed::NotYet => {}
+                Streamed::End => return Ok(None),
+            }
         }
-        let response = self.reader.begin_counting(&self.request, Count::Seen)?.finish()?;
+    }
+
+    /// Goes on for as long as a step of any read, on the way to the next message. What was begun for it holds its
+    /// revision until it is complete.
+    pub(crate) fn step(&mut self) -> Result<Streamed> {
+        let (last, begun) = match std::mem::replace(&mut self.stage, Stage::Finished) {
+            Stage::Finished => return Ok(Streamed::End),
+            Stage::Between => (None, self.reader.begin_counting(&self.request, Count::Seen)?),
+            Stage::Reading(walk) => (None, Begun::Walk(walk).step()?),
+            Stage::Counting(last, Some(walk)) => (Some(last), Begun::Walk(walk).step()?),
+            Stage::Counting(last, None) => {
+                let begun = self.reader.begin_counting(&self.request, Count::Whole)?;
+                (Some(last), begun)
+            }
+        };
+        match (begun, last) {
+            (Begun::Walk(walk), None) => self.stage = Stage::Reading(walk),
+            (Begun::Walk(walk), Some(last)) => self.stage = Stage::Counting(last, Some(walk)),
+            (Begun::Whole(response), None) => return Ok(self.chunk(response)),
+            (Begun::Whole(response), Some(last)) => {
+                let count = last.count + response.count;
+                return Ok(Streamed::Chunk(RangeResponse { count, ..last }));
+            }
+        }
+        Ok(Streamed::NotYet)
+    }
+
+    /// Whether the next step takes longer: it should be done where nobody waits.
+    pub(crate) fn is_long(&self) -> bool {
+        match &self.stage {
+            Stage::Reading(walk) => walk.is_long(),
+            Stage::Between | Stage::Counting(..) | Stage::Finished => false,
+        }
+    }
+
+    /// Makes a message of what was read for it.
+    fn chunk(&mut self, response: RangeResponse) -> Streamed {
         let current = response.header.as_ref().map_or(0, |header| header.revision);
         if self.request.count_only {
-            self.finished = true;
-            return Ok(Some(response));
+            return Streamed::Chunk(response);
         }
         let revision = *self.header_revision.get_or_insert(current);
         if self.request.revision == 0 {
             self.request.revision = revision;
         }
         self.sent += i64::try_from(response.kvs.len()).unwrap_or(i64::MAX);
-        let bytes = response.encoded_len();
         let next = response.kvs.last().filter(|_| response.more).map(|last| [&last.key[..], &[0]].concat());
         let chunk = RangeResponse { kvs: response.kvs, ..RangeResponse::default() };
         let advance = match next {
@@ -65,29 +127,27 @@ impl RangeStream {
         match advance {
             ControlFlow::Continue(next) => {
                 self.request.key = next.into();
-                self.request.limit =
-                    resize(self.request.limit, bytes, self.chunk_bytes).min(CHUNK_MAX).min(self.limit - self.sent);
-                Ok(Some(chunk))
+                self.request.limit = resize(self.request.limit, chunk.encoded_len(), self.chunk_bytes)
+                    .min(CHUNK_MAX)
+                    .min(self.limit - self.sent);
+                self.stage = Stage::Between;
+                Streamed::Chunk(chunk)
             }
             ControlFlow::Break(next) => {
-                self.finished = true;
                 let header = Some(ResponseHeader { revision, ..ResponseHeader::default() });
-                let more = next.is_some();
-                let count = self.sent + next.map_or(Ok(0), |next| self.remaining(next))?;
-                Ok(Some(RangeResponse { header, more, count, ..chunk }))
+                let last = RangeResponse { header, more: next.is_some(), count: self.sent, ..chunk };
+                let Some(next) = next else { return Streamed::Chunk(last) };
+                self.request = RangeRequest {
+                    key: next.into(),
+                    range_end: self.request.range_end.clone(),
+                    revision: self.request.revision,
+                    count_only: true,
+                    ..RangeRequest::default()
+                };
+                self.stage = Stage::Counting(last, None);
+                Streamed::NotYet
             }
         }
-    }
-
-    fn remaining(&self, from: Vec<u8>) -> Result<i64> {
-        let request = RangeRequest {
-            key: from.into(),
-            range_end: self.request.range_end.clone(),
-            revision: self.request.revision,
-            count_only: true,
-            ..RangeRequest::default()
-        };
-        Ok(self.reader.range(&request)?.count)
     }
 }
 
@@ -99,5 +159,55 @@ fn resize(keys: i64, bytes: usize, target: usize) -> i64 {
         (keys / 2).max(1)
     } else {
         keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::testing::{Bench, put, range};
+
+    /// What a stream gives, and the most steps that it takes from one message to the next.
+    fn read(mut stream: RangeStream) -> (Vec<RangeResponse>, usize) {
+        let (mut chunks, mut steps, mut steps_max) = (Vec::new(), 0, 0);
+        loop {
+            steps += 1;
+            steps_max = steps_max.max(steps);
+            match stream.step().expect("the stream goes on") {
+                Streamed::Chunk(chunk) => {
+                    chunks.push(chunk);
+                    steps = 0;
+                }
+                Streamed::NotYet => {}
+                Streamed::End => return (chunks, steps_max),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_and_counts_are_divided() {
+        let mut bench = Bench::new();
+        for number in 0..200 {
+            bench.put(put(&format!("a{number:03}"), "v")).expect("a good put");
+        }
+        let old = bench.reader().current_revision();
+        // So many that the index does not remember how many there were before.
+        for number in 0..9_000 {
+            bench.put(put(&format!("0{number:05}"), "v")).expect("a good put");
+        }
+        let all = RangeRequest { revision: old, ..range("0", "b") };
+        let counted = RangeRequest { count_only: true, ..all.clone() };
+        let limited = RangeRequest { limit: 5, ..all.clone() };
+        let unlimited = RangeRequest { limit: -1, ..all.clone() };
+        for request in [all, counted, limited, unlimited] {
+            let (chunks, steps_max) = read(bench.reader().range_stream(request.clone(), 1 << 20));
+            let expected = bench.reader().range(&request).expect("a good range");
+            let last = chunks.last().expect("a message at least");
+            assert_eq!((&last.header, last.more, last.count), (&expected.header, expected.more, expected.count));
+            let kvs: Vec<_> = chunks.iter().flat_map(|chunk| chunk.kvs.clone()).collect();
+            assert_eq!(kvs, expected.kvs, "{request:?}");
+            // A step looks at a few keys only, whether they existed then or not.
+            assert!(steps_max > 9_000 / 50, "{steps_max} steps for {request:?}");
+        }
     }
 }

@@ -13,11 +13,11 @@ use super::range_steps::RangeSteps;
 use super::range_stream::RangeStream;
 use super::read_error::ReadError;
 use super::steps::Begun;
-use super::store::Store;
+use super::store::{Stopped, Store};
 use super::txn;
 use super::txn_steps::TxnSteps;
 use crate::storage::engine::{EngineRead, Table};
-use crate::types::{Code, Result, Revision, RevisionEvents};
+use crate::types::{Code, Error, Result, Revision, RevisionEvents};
 
 /// Reads the store as it was after some revision, without stopping whoever writes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -131,9 +131,15 @@ impl Reader {
     pub async fn removed(&self, revision: i64) -> Result<()> {
         let mut walked = self.store.walked.subscribe();
         let seen = walked.wait_for(|walked| walked.revision >= revision || walked.stopped.is_some()).await;
-        match seen {
-            Ok(walked) if walked.revision >= revision => Ok(()),
-            _ => Err(Code::Stopped.into()),
+        let walked = seen.map_err(|_| Code::Stopped)?;
+        if walked.revision >= revision {
+            return Ok(());
+        }
+        match &walked.stopped {
+            Some(Stopped::Failed(error)) => {
+                Err(Error::new(Code::Internal, format!("removal of compacted revisions stopped: {error}")))
+            }
+            Some(Stopped::WithMember) | None => Err(Code::Stopped.into()),
         }
     }
 
@@ -152,6 +158,14 @@ impl Reader {
     pub async fn hash_walk(&self) -> Result<HashWalk> {
         let pinned = self.store.backing.pin().await.map_err(ReadError::from)?;
         Ok(HashWalk::new(pinned))
+    }
+
+    /// Waits until the removal up to `revision` has to wait for reads (true) or is done.
+    #[cfg(test)]
+    pub(crate) async fn removal_waits(&self, revision: i64) -> bool {
+        let mut walked = self.store.walked.subscribe();
+        let seen = walked.wait_for(|walked| walked.revision >= revision || walked.waits).await;
+        seen.expect("the store lives").waits
     }
 
     /// Revisions whose compaction hash is kept.

@@ -29,13 +29,15 @@ pub(crate) trait Steps: Debug + Send + Sized + 'static {
     /// What is answered.
     type Response: Debug + Send + 'static;
 
-    /// Goes on for a bounded time, on the same view. Keys go into `kvs`; who asks may take them out
-    /// between the steps, and what is left there at the end becomes a part of the answer.
+    /// Goes on until the budget is spent, on the same view; with a whole one it always comes further. Keys
+    /// go into `kvs`; who asks may take them out between the steps, and what is left there at the end
+    /// becomes a part of the answer.
     fn step(
         &mut self,
         view: View<'_>,
         request: &Self::Request,
         kvs: &mut Vec<KeyValue>,
+        budget: &mut Budget,
     ) -> Result<Option<Self::Response>, ReadError>;
 
     /// The lowest revision that is read, if the current one and the watermark are these.
@@ -45,9 +47,9 @@ pub(crate) trait Steps: Debug + Send + Sized + 'static {
     fn is_long(&self) -> bool;
 }
 
-/// What can still be done in this step.
+/// What can still be done in this step, by all that is a part of it.
 #[derive(Debug)]
-pub(super) struct Budget(usize);
+pub(crate) struct Budget(usize);
 
 impl Budget {
     pub(super) const fn new() -> Self {
@@ -65,6 +67,30 @@ impl Budget {
 
     pub(super) const fn is_whole(&self) -> bool {
         self.0 == STEP
+    }
+}
+
+/// How many values are read at once: as many as have about the same size together.
+#[derive(Debug)]
+pub(super) struct Batch(usize);
+
+impl Batch {
+    /// As long as the size of a value is not known.
+    const FIRST: usize = if cfg!(test) { 2 } else { 64 };
+    pub(super) const MAX: usize = if cfg!(test) { 3 } else { 256 };
+    const BYTES: usize = 128 << 10;
+
+    pub(super) const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    pub(super) const fn keys(&self) -> usize {
+        self.0
+    }
+
+    /// Takes account of what some values have shown.
+    pub(super) fn learn(&mut self, keys: usize, bytes: usize) {
+        self.0 = (Self::BYTES * keys / bytes.max(1)).clamp(1, Self::MAX);
     }
 }
 
@@ -102,7 +128,7 @@ impl<S: Steps> Begun<S> {
             let lowest = S::lowest(request, current, compacted);
             let mut kvs = Vec::new();
             let begun = start(view).and_then(|mut steps| {
-                let response = steps.step(view, request, &mut kvs)?;
+                let response = steps.step(view, request, &mut kvs, &mut Budget::new())?;
                 Ok((steps, response))
             });
             // A compaction has passed, or everything was replaced: once more, with what holds now.
@@ -119,15 +145,24 @@ impl<S: Steps> Begun<S> {
         }
     }
 
-    /// Reads to the end, on this thread.
-    pub(crate) fn finish(self) -> Result<S::Response> {
+    /// Goes on for one step, if it is not complete.
+    pub(super) fn step(self) -> Result<Self> {
         match self {
-            Self::Whole(response) => Ok(response),
-            Self::Walk(mut walk) => loop {
-                if let Some(response) = walk.step()? {
-                    return Ok(response);
-                }
-            },
+            Self::Whole(_) => Ok(self),
+            Self::Walk(mut walk) => Ok(match walk.step()? {
+                Some(response) => Self::Whole(response),
+                None => Self::Walk(walk),
+            }),
+        }
+    }
+
+    /// Reads to the end, on this thread.
+    pub(crate) fn finish(mut self) -> Result<S::Response> {
+        loop {
+            match self.step()? {
+                Self::Whole(response) => return Ok(response),
+                walk => self = walk,
+            }
         }
     }
 }
@@ -138,7 +173,7 @@ impl<S: Steps> Walk<S> {
     pub(crate) fn step(&mut self) -> Result<Option<S::Response>> {
         let store = &*self.hold.store;
         let view = View { store, revision: self.current, compacted: self.compacted, unwritten: None };
-        let stepped = self.steps.step(view, &self.request, &mut self.kvs);
+        let stepped = self.steps.step(view, &self.request, &mut self.kvs, &mut Budget::new());
         if store.epoch()? != self.epoch {
             return Err(Code::LeaderChanged.into());
         }
@@ -208,38 +243,71 @@ mod tests {
         pb::TxnRequest { compare: vec![compare], success: ops(random), failure: ops(random) }
     }
 
+    /// A compaction beside a read, which its rows wait for.
+    #[derive(Default)]
+    struct Beside {
+        compacted: i64,
+        rows: usize,
+    }
+
+    impl Beside {
+        /// Compacts up to the newest revision, and lets the removal come as far as it can.
+        async fn compact<S: Steps>(&mut self, bench: &mut Bench, walk: &Walk<S>) {
+            let reader = bench.reader();
+            let current = reader.current_revision();
+            // At the watermark everything stays.
+            if current == walk.hold.revision || bench.compact(current).is_err() {
+                return;
+            }
+            assert!(reader.removal_waits(current).await, "rows go under a read");
+            self.compacted = current;
+            self.rows = reader.row_count();
+        }
+
+        /// The read is over; tells whether rows have gone after it.
+        async fn end(self, bench: &Bench) -> bool {
+            let reader = bench.reader();
+            reader.removed(self.compacted).await.expect("removal");
+            reader.row_count() < self.rows
+        }
+    }
+
+    /// What came of a read.
+    struct Outcome<S: Steps> {
+        response: Result<S::Response>,
+        steps: usize,
+        /// Keys that were taken out before the end.
+        taken: Vec<KeyValue>,
+        /// Rows have waited for it.
+        waited: bool,
+    }
+
     /// Takes keys out or leaves them in, and changes the store between the steps.
-    async fn step_to_the_end<S: Steps>(
-        bench: &mut Bench,
-        random: &mut StdRng,
-        begun: Begun<S>,
-    ) -> (S::Response, usize, Vec<KeyValue>) {
+    async fn step_to_the_end<S: Steps>(bench: &mut Bench, random: &mut StdRng, begun: Result<Begun<S>>) -> Outcome<S> {
+        let whole = |response| Outcome { response, steps: 1, taken: Vec::new(), waited: false };
         let mut walk = match begun {
-            Begun::Whole(response) => return (response, 1, Vec::new()),
-            Begun::Walk(walk) => walk,
+            Err(error) => return whole(Err(error)),
+            Ok(Begun::Whole(response)) => return whole(Ok(response)),
+            Ok(Begun::Walk(walk)) => walk,
         };
-        let (mut steps, mut taken) = (1, Vec::new());
+        let (mut steps, mut taken, mut beside) = (1, Vec::new(), Beside::default());
         let take = random.random();
         loop {
             if random.random_ratio(1, 3) {
                 change(bench, random, 3);
             }
-            if random.random_ratio(1, 6) {
-                let current = bench.reader().current_revision();
-                if bench.compact(current).is_err() || walk.current == current {
-                    continue;
-                }
-                let reader = bench.reader();
-                let mut removed = Box::pin(reader.removed(current));
-                assert!(futures::poll!(&mut removed).is_pending(), "rows go under a read");
+            if random.random_ratio(1, 4) {
+                beside.compact(bench, &walk).await;
             }
             if take {
                 taken.append(walk.kvs());
             }
-            tokio::task::yield_now().await;
+            // Nothing has gone since.
+            assert!(beside.rows <= bench.reader().row_count(), "rows go under a read");
             steps += 1;
-            if let Some(response) = walk.step().expect("the read goes on") {
-                return (response, steps, taken);
+            if let Some(response) = walk.step().transpose() {
+                drop(walk);
+                return Outcome { response, steps, taken, waited: beside.end(bench).await };
             }
         }
     }
@@ -248,44 +316,41 @@ mod tests {
     async fn steps_see_one_revision_whatever_is_written_and_compacted_meanwhile() {
         let mut bench = Bench::new();
         let mut random = StdRng::seed_from_u64(7);
-        let mut steps_max = 0;
+        let (mut steps, mut waited) = ([0; 2], [0; 2]);
         change(&mut bench, &mut random, 200);
         for round in 0..150 {
             change(&mut bench, &mut random, 60);
             let current = bench.reader().current_revision();
             let request = any_range(&mut random, current);
             let expected = bench.reader().range(&request);
-            let Ok(begun) = bench.reader().begin_range(&request) else {
-                assert!(expected.is_err(), "{round}");
-                continue;
+            let begun = bench.reader().begin_range(&request);
+            let Outcome { mut response, taken, .. } = {
+                let outcome = step_to_the_end(&mut bench, &mut random, begun).await;
+                steps[0] += outcome.steps - 1;
+                waited[0] += usize::from(outcome.waited);
+                outcome
             };
-            let (mut response, steps, mut kvs) = step_to_the_end(&mut bench, &mut random, begun).await;
-            kvs.append(&mut response.kvs);
-            response.kvs = kvs;
-            assert_eq!(Ok(response), expected, "round {round}: {request:?}");
-            steps_max = steps_max.max(steps);
+            if let Ok(response) = &mut response {
+                response.kvs.splice(0..0, taken);
+            }
+            assert_eq!(response, expected, "round {round}: {request:?}");
         }
         for round in 0..100 {
             change(&mut bench, &mut random, 60);
             let current = bench.reader().current_revision();
             let request = any_txn(&mut random, current);
             let expected = bench.reader().read_only_txn(&request);
-            let Ok(Begun::Walk(mut walk)) = bench.reader().begin_txn(&request) else { continue };
-            let answer = loop {
-                // Moves the watermark past everything that it reads.
-                change(&mut bench, &mut random, 2);
-                let current = bench.reader().current_revision();
-                // Nothing may have been there to be deleted.
-                bench.compact(current).ok();
-                match walk.step() {
-                    Ok(None) => {}
-                    Ok(Some(response)) => break Ok(response),
-                    Err(error) => break Err(error),
-                }
-            };
-            assert_eq!(answer, expected, "round {round}: {request:?}");
+            let begun = bench.reader().begin_txn(&request);
+            let outcome = step_to_the_end(&mut bench, &mut random, begun).await;
+            steps[1] += outcome.steps - 1;
+            waited[1] += usize::from(outcome.waited);
+            // Keys that were taken out belong to one of several ranges.
+            if outcome.taken.is_empty() {
+                assert_eq!(outcome.response, expected, "round {round}: {request:?}");
+            }
         }
-        assert!(steps_max > 10, "{steps_max} steps");
+        assert!(steps[0] > 700 && steps[1] > 1000, "{steps:?} later steps");
+        assert!(waited[0] > 50 && waited[1] > 50, "rows waited for {waited:?} reads");
     }
 
     #[tokio::test]
@@ -299,13 +364,105 @@ mod tests {
         let current = reader.current_revision();
         // At the watermark everything stays.
         bench.compact(current).expect("a new revision");
-        reader.removed(current).await.expect("removal");
+        assert!(!reader.removal_waits(current).await);
         change(&mut bench, &mut StdRng::seed_from_u64(2), 30);
-        let later = reader.current_revision();
+        let (rows, later) = (reader.row_count(), reader.current_revision());
         bench.compact(later).expect("a new revision");
-        let mut removed = Box::pin(reader.removed(later));
-        assert!(futures::poll!(&mut removed).is_pending());
+        assert!(reader.removal_waits(later).await);
+        assert_eq!(reader.row_count(), rows);
         drop(walk);
-        removed.await.expect("removal");
+        reader.removed(later).await.expect("removal");
+        assert!(reader.row_count() < rows);
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_failed_says_why() {
+        let mut bench = Bench::new();
+        change(&mut bench, &mut StdRng::seed_from_u64(1), 30);
+        let reader = bench.reader();
+        let current = reader.current_revision();
+        bench.engine.fail("the disk is gone");
+        bench.compact(current).expect("a new revision");
+        let error = reader.removed(current).await.expect_err("nothing can be read");
+        assert_eq!(error.code(), Code::Internal);
+        assert!(error.message().contains("the disk is gone"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_was_stopped_says_so() {
+        let mut bench = Bench::new();
+        change(&mut bench, &mut StdRng::seed_from_u64(1), 300);
+        let reader = bench.reader();
+        let begun = reader.begin_range(&range("k", "l")).expect("a good range");
+        change(&mut bench, &mut StdRng::seed_from_u64(2), 30);
+        let current = reader.current_revision();
+        bench.compact(current).expect("a new revision");
+        assert!(reader.removal_waits(current).await);
+        drop(bench);
+        assert_eq!(reader.removed(current).await.expect_err("it was stopped").code(), Code::Stopped);
+        drop(begun);
+    }
+
+    /// What one step of a transaction costs is bounded, however many operations it has.
+    #[tokio::test]
+    async fn the_ranges_of_a_transaction_share_one_budget() {
+        let mut bench = Bench::new();
+        for number in 0..4 {
+            bench.put(put(&format!("k{number}"), "v")).expect("a good put");
+        }
+        let filtered = pb::RangeRequest { max_mod_revision: 1, ..range("k", "l") };
+        let counted = pb::RangeRequest { count_only: true, ..range("k", "l") };
+        for request in [range("k", "l"), filtered, counted] {
+            let op = pb::RequestOp { request: Some(Request::RequestRange(request.clone())) };
+            let txn = pb::TxnRequest { success: vec![op; 64], ..pb::TxnRequest::default() };
+            let Begun::Walk(mut walk) = bench.reader().begin_txn(&txn).expect("a good transaction") else {
+                panic!("{request:?} 64 times in one step")
+            };
+            let mut steps = 1;
+            while walk.step().expect("the read goes on").is_none() {
+                steps += 1;
+            }
+            assert!(steps >= 16, "{steps} steps for 64 times {request:?}");
+        }
+        let large = "v".repeat(64 << 10);
+        bench.put(put("large", &large)).expect("a good put");
+        let op = pb::RequestOp { request: Some(Request::RequestRange(range("large", ""))) };
+        let txn = pb::TxnRequest { success: vec![op; 8], ..pb::TxnRequest::default() };
+        assert!(matches!(bench.reader().begin_txn(&txn), Ok(Begun::Walk(_))), "bytes count");
+    }
+
+    /// A comparison by value stops after some bytes, and knows the same at the end.
+    #[tokio::test]
+    async fn comparisons_by_value_are_divided() {
+        let mut bench = Bench::new();
+        let large = "v".repeat(16 << 10);
+        for number in 0..40 {
+            bench.put(put(&format!("k{number:02}"), &large)).expect("a good put");
+        }
+        for (last, succeeded) in [(&*large, true), ("other", false)] {
+            bench.put(put("k39", last)).expect("a good put");
+            let compare = pb::Compare {
+                result: pb::compare::CompareResult::Equal as i32,
+                target: pb::compare::CompareTarget::Value as i32,
+                key: "k".into(),
+                range_end: "l".into(),
+                target_union: Some(pb::compare::TargetUnion::Value(large.clone().into())),
+            };
+            let txn = pb::TxnRequest { compare: vec![compare], ..pb::TxnRequest::default() };
+            let Begun::Walk(mut walk) = bench.reader().begin_txn(&txn).expect("a good transaction") else {
+                panic!("640 KiB in one step")
+            };
+            let mut steps = 1;
+            let response = loop {
+                if let Some(response) = walk.step().expect("the read goes on") {
+                    break response;
+                }
+                steps += 1;
+            };
+            assert_eq!(response.succeeded, succeeded);
+            // No step reads more than a batch.
+            assert!(steps >= 40 / Batch::MAX, "{steps} steps");
+            assert_eq!(bench.txn(txn).expect("a good transaction").succeeded, succeeded);
+        }
     }
 }

@@ -39,8 +39,19 @@ pub(crate) struct Store {
 pub(super) struct Walked {
     /// Everything that was to be removed up to this watermark is gone.
     pub(super) revision: i64,
+    /// It waits for reads that were begun before the watermark was raised.
+    pub(super) waits: bool,
     /// Why it does not go on.
-    pub(super) stopped: Option<String>,
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// Why compacted rows are removed no more.
+#[derive(Clone, Debug)]
+pub(super) enum Stopped {
+    /// The member stops, or replaces everything.
+    WithMember,
+    /// The removal failed.
+    Failed(String),
 }
 
 impl Store {

@@ -2,6 +2,7 @@
 //! in them can be done.
 
 use std::cmp::Ordering;
+use std::vec::IntoIter;
 
 use bytes::Bytes;
 use keelkv_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -9,7 +10,8 @@ use keelkv_proto::etcdserverpb::request_op::Request;
 use keelkv_proto::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, TxnRequest};
 
 use super::read_error::ReadError;
-use super::view::{Found, View};
+use super::steps::{Batch, Budget};
+use super::view::{self, Found, View};
 use crate::types::{Code, KeyRange};
 
 /// For a transaction and those nested in the branches that are taken, in the order in which they
@@ -48,7 +50,7 @@ fn extend_path(view: View<'_>, txn: &TxnRequest, path: &mut Path) -> Result<(), 
 fn holds(view: View<'_>, compare: &Compare) -> Result<bool, ReadError> {
     let mut comparison = Comparison::new(compare);
     loop {
-        if let Some(holds) = comparison.step(view, compare)? {
+        if let Some(holds) = comparison.step(view, compare, &mut Budget::new())? {
             return Ok(holds);
         }
     }
@@ -59,42 +61,91 @@ fn holds(view: View<'_>, compare: &Compare) -> Result<bool, ReadError> {
 #[derive(Debug)]
 pub(super) struct Comparison {
     range: KeyRange,
-    from: Option<Box<[u8]>>,
+    scanning: Scanning,
     any: bool,
+    /// Keys that wait for their values.
+    waiting: IntoIter<Found>,
+    batch: Batch,
+}
+
+#[derive(Debug)]
+enum Scanning {
+    /// From this key on, or from the beginning.
+    Keys(Option<Box<[u8]>>),
+    Done,
 }
 
 impl Comparison {
     pub(super) fn new(compare: &Compare) -> Self {
         let range = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
-        Self { range, from: None, any: false }
+        let scanning = Scanning::Keys(None);
+        Self { range, scanning, any: false, waiting: Vec::new().into_iter(), batch: Batch::new() }
     }
 
-    /// Compares some keys; the outcome when it is known.
-    pub(super) fn step(&mut self, view: View<'_>, compare: &Compare) -> Result<Option<bool>, ReadError> {
-        let by_value = compare.target == CompareTarget::Value as i32;
-        let holds = |found: &Found| {
-            let value = if by_value { view.value(found.at)? } else { Bytes::new() };
-            Ok::<bool, ReadError>(compare_one(compare, Some(found), &value))
-        };
-        if let KeyRange::Single(key) = &self.range {
-            if let Some(found) = view.get(key)? {
-                return holds(&found).map(Some);
-            }
-        } else {
-            let mut some = Vec::new();
-            self.from = view.scan(&self.range, self.from.as_deref(), usize::MAX, &mut some)?;
-            self.any |= !some.is_empty();
-            for found in &some {
-                if !holds(found)? {
+    /// Compares keys until the budget is spent; the outcome when it is known.
+    pub(super) fn step(
+        &mut self,
+        view: View<'_>,
+        compare: &Compare,
+        budget: &mut Budget,
+    ) -> Result<Option<bool>, ReadError> {
+        loop {
+            if self.waiting.len() > 0 {
+                if !self.compare_values(view, compare, budget)? {
                     return Ok(Some(false));
                 }
+            } else if let Scanning::Keys(from) = &mut self.scanning {
+                let from = from.take();
+                if !self.scan(view, compare, from.as_deref(), budget)? {
+                    return Ok(Some(false));
+                }
+            } else {
+                let by_value = compare.target == CompareTarget::Value as i32;
+                return Ok(Some(self.any || !by_value && compare_one(compare, None, &[])));
+            }
+            if budget.is_spent() {
+                return Ok(None);
             }
         }
-        Ok(match &self.from {
-            Some(_) => None,
-            None if self.any => Some(true),
-            None => Some(!by_value && compare_one(compare, None, &[])),
-        })
+    }
+
+    /// Reads on in the index; false if a key is found for which it does not hold.
+    fn scan(
+        &mut self,
+        view: View<'_>,
+        compare: &Compare,
+        from: Option<&[u8]>,
+        budget: &mut Budget,
+    ) -> Result<bool, ReadError> {
+        let mut some = Vec::new();
+        let next = if let KeyRange::Single(key) = &self.range {
+            some.extend(view.get(key)?);
+            budget.spend(1, 0);
+            None
+        } else {
+            let next = view.scan(&self.range, from, usize::MAX, &mut some)?;
+            budget.spend(if next.is_some() { view::STEPS } else { some.len() + view::STEPS / 32 }, 0);
+            next
+        };
+        self.scanning = next.map_or(Scanning::Done, |next| Scanning::Keys(Some(next)));
+        self.any |= !some.is_empty();
+        if compare.target == CompareTarget::Value as i32 {
+            self.waiting = some.into_iter();
+            return Ok(true);
+        }
+        Ok(some.iter().all(|found| compare_one(compare, Some(found), &[])))
+    }
+
+    /// Compares the values of some of the waiting keys; false if it does not hold for one.
+    fn compare_values(&mut self, view: View<'_>, compare: &Compare, budget: &mut Budget) -> Result<bool, ReadError> {
+        let some = self.waiting.by_ref().take(self.batch.keys());
+        let keys = some.len();
+        let some: Vec<Found> = some.collect();
+        let values = view.values(&some)?;
+        let bytes = values.iter().map(Bytes::len).sum();
+        budget.spend(keys, bytes);
+        self.batch.learn(keys, bytes);
+        Ok(some.iter().zip(values).all(|(found, value)| compare_one(compare, Some(found), &value)))
     }
 }
 

@@ -10,7 +10,7 @@ use super::range_steps::RangeSteps;
 use super::read_error::ReadError;
 use super::steps::{Budget, Steps};
 use super::txn::{self, Comparison};
-use super::view::{self, View};
+use super::view::View;
 
 /// How far a transaction has come.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl TxnSteps {
     }
 
     /// Decides the next comparison, or a part of it.
-    fn compare(&mut self, view: View<'_>, request: &TxnRequest) -> Result<(), ReadError> {
+    fn compare(&mut self, view: View<'_>, request: &TxnRequest, budget: &mut Budget) -> Result<(), ReadError> {
         let decided = match request.compare.get(self.held) {
             None => Some(true),
             Some(compare) => {
                 let comparison = self.comparison.get_or_insert_with(|| Comparison::new(compare));
-                match comparison.step(view, compare)? {
+                match comparison.step(view, compare, budget)? {
                     None => None,
                     Some(false) => Some(false),
                     Some(true) => {
@@ -63,13 +63,11 @@ impl Steps for TxnSteps {
         view: View<'_>,
         request: &TxnRequest,
         kvs: &mut Vec<KeyValue>,
+        budget: &mut Budget,
     ) -> Result<Option<TxnResponse>, ReadError> {
-        let mut budget = Budget::new();
         loop {
             let Some(succeeded) = self.succeeded else {
-                self.compare(view, request)?;
-                let on = self.comparison.is_some();
-                budget.spend(if on { view::STEPS } else { 8 }, 0);
+                self.compare(view, request, budget)?;
                 if budget.is_spent() {
                     return Ok(None);
                 }
@@ -91,8 +89,7 @@ impl Steps for TxnSteps {
                 self.range = Some(RangeSteps::new(view, request, Count::Whole)?);
             }
             let Some(range) = &mut self.range else { continue };
-            let Some(response) = range.step(view, request, kvs)? else { return Ok(None) };
-            budget.spend(1 + response.kvs.len(), 0);
+            let Some(response) = range.step(view, request, kvs, budget)? else { return Ok(None) };
             self.range = None;
             self.responses.push(ResponseOp { response: Some(Response::ResponseRange(response)) });
         }

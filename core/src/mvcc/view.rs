@@ -185,7 +185,7 @@ impl View<'_> {
             bytes += value.len();
             kvs.push(found.key_value(value));
         };
-        if found.len() < 2 || self.unwritten.is_some() {
+        if found.len() < 2 {
             for found in found {
                 let value = self.value(found.at)?;
                 add(found, value);
@@ -193,12 +193,28 @@ impl View<'_> {
             return Ok(bytes);
         }
         let found: Vec<Found> = found.collect();
-        let at: Vec<Revision> = found.iter().map(|found| found.at).collect();
-        for (found, value) in found.into_iter().zip(self.store.backing.values(&at)?) {
-            let value = value.ok_or(ReadError::Missing(found.at))?;
-            add(found, value);
-        }
+        let values = self.values(&found)?;
+        found.into_iter().zip(values).for_each(|(found, value)| add(found, value));
         Ok(bytes)
+    }
+
+    /// The values of what was found.
+    pub(super) fn values(&self, found: &[Found]) -> Result<Vec<Bytes>, ReadError> {
+        if found.len() < 2 {
+            return found.iter().map(|found| self.value(found.at)).collect();
+        }
+        let mut wanted = Vec::with_capacity(found.len());
+        let mut recent = |at: Revision| {
+            let row = self.unwritten.and_then(|unwritten| unwritten.find(at));
+            if row.is_none() {
+                wanted.push(at);
+            }
+            row.map(|(_, _, value)| value.clone())
+        };
+        let recent: Vec<Option<Bytes>> = found.iter().map(|found| recent(found.at)).collect();
+        let mut written = self.store.backing.values(&wanted)?.into_iter();
+        let both = recent.into_iter().map(|recent| recent.or_else(|| written.next().flatten()));
+        found.iter().zip(both).map(|(found, value)| value.ok_or(ReadError::Missing(found.at))).collect()
     }
 
     /// Completes what the index says: of a key's older states it knows the revision only.

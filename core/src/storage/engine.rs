@@ -10,6 +10,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -114,6 +115,9 @@ impl Batch {
 /// Some rows of a table, in the order of the scan.
 pub type Rows = Vec<(Bytes, Bytes)>;
 
+/// What is shown a key and its value, one row after the other; it may break off.
+pub type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>> + 'a;
+
 /// Tables that can be read.
 pub trait EngineRead: Debug + Send + Sync + 'static {
     /// The value of a key.
@@ -128,15 +132,9 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
     /// To go on, scan again from the last key with a zero byte appended.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
 
-    /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it fails. For
-    /// passing through many rows once: none of them is kept.
-    fn visit(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it breaks off or
+    /// fails. For passing through many rows once: none of them is kept.
+    fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         visit_by_scans(self, table, from, to, each)
     }
 }
@@ -147,13 +145,17 @@ pub(super) fn visit_by_scans<R: EngineRead + ?Sized>(
     table: Table,
     from: &[u8],
     to: &[u8],
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
+    each: &mut EachRow<'_>,
 ) -> io::Result<()> {
     const AT_ONCE: usize = 256;
     let mut from = from.to_vec();
     loop {
         let part = rows.scan(table, &from, to, AT_ONCE)?;
-        part.iter().try_for_each(|(key, value)| each(key, value))?;
+        for (key, value) in &part {
+            if each(key, value)?.is_break() {
+                return Ok(());
+            }
+        }
         match part.last() {
             Some((last, _)) if part.len() == AT_ONCE => from = [&last[..], &[0]].concat(),
             _ => return Ok(()),

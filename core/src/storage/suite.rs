@@ -1,7 +1,7 @@
 //! What every state engine must do; each engine runs it in its own tests.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,7 +94,7 @@ fn visits_show_every_row(engine: &dyn StateEngine) {
         let mut seen = Rows::new();
         let mut keep = |key: &[u8], value: &[u8]| {
             seen.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         };
         rows.visit(Table::History, from, to, &mut keep).unwrap();
         seen
@@ -107,12 +107,18 @@ fn visits_show_every_row(engine: &dyn StateEngine) {
     assert_eq!(visited(&*engine.pin().unwrap(), &[], &[]), all);
     assert_eq!(visited(engine, &key(10), &key(500)), all[10..500]);
     assert_eq!(visited(engine, &key(500), &key(10)), Rows::new());
-    let mut left = 3;
-    let stopped = engine.visit(Table::History, &[], &[], &mut |_, _| {
-        left -= 1;
-        if left > 0 { Ok(()) } else { Err(std::io::Error::other("enough")) }
-    });
-    assert_eq!((left, stopped.unwrap_err().to_string().as_str()), (0, "enough"));
+    for fails in [true, false] {
+        let mut left = 3;
+        let stopped = engine.visit(Table::History, &[], &[], &mut |_, _| {
+            left -= 1;
+            if left == 0 && fails {
+                return Err(std::io::Error::other("enough"));
+            }
+            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        let error = stopped.err().map(|error| error.to_string());
+        assert_eq!((left, error.as_deref()), (0, fails.then_some("enough")));
+    }
 }
 
 fn pins_stand_still(engine: &dyn StateEngine) {

@@ -33,7 +33,7 @@ pub use self::options::{BackingOptions, WriteObserver};
 use self::overlay::Found;
 use self::worker::{FlushJob, Shared};
 use crate::env::Env;
-use crate::storage::engine::{Batch, EngineRead, Room, Rows, StateEngine, Table, visit_by_scans};
+use crate::storage::engine::{Batch, EachRow, EngineRead, Room, Rows, StateEngine, Table, visit_by_scans};
 use crate::storage::values::values_in_order;
 use crate::types::Revision;
 
@@ -235,13 +235,7 @@ impl EngineRead for Backing {
         merge::scan(&self.shared.overlay, &*self.shared.engine, table, from, to, limit)
     }
 
-    fn visit(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         if self.shared.overlay.read().is_empty() {
             return self.shared.engine.visit(table, from, to, each);
         }

@@ -17,7 +17,7 @@ use super::pin::Pin;
 use super::watchman::Watchman;
 use super::{OpenError, RocksOptions, directory};
 use crate::env::Env;
-use crate::storage::engine::{Batch, Change, EngineRead, IDENTITY_KEY, Room, Rows, StateEngine, Table};
+use crate::storage::engine::{Batch, Change, EachRow, EngineRead, IDENTITY_KEY, Room, Rows, StateEngine, Table};
 use crate::storage::reserve::Reserve;
 
 /// Above every key that we use.
@@ -183,17 +183,11 @@ impl EngineRead for RocksEngine {
         scan_rows(from, to, limit, |options| tables.database.raw_iterator_cf_opt(family, options))
     }
 
-    fn visit(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         let tables = self.tables()?;
         let family = tables.family(table)?;
         let open = |options| tables.database.raw_iterator_cf_opt(family, options);
-        visit_rows(from, to, false, open, |key, value| each(key, value).map(ControlFlow::Continue))
+        visit_rows(from, to, false, open, each)
     }
 }
 
