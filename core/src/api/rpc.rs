@@ -146,13 +146,11 @@ impl Api {
         loop {
             let streamed = if chunks.is_long() {
                 let streamed;
-                (chunks, streamed) = self
-                    .node
-                    .aside(move || {
-                        let streamed = chunks.step();
-                        (chunks, streamed)
-                    })
-                    .await?;
+                let work = move || {
+                    let streamed = chunks.step();
+                    (chunks, streamed)
+                };
+                (chunks, streamed) = self.node.sort_aside(work).await?;
                 streamed
             } else {
                 chunks.step()
@@ -163,8 +161,10 @@ impl Api {
                     // With a negative limit it is everything.
                     let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
                     let message = pb::RangeStreamResponse { range_response: Some(chunk) };
-                    let framed =
-                        if is_large { self.node.aside(move || encode(&message)).await?? } else { encode(&message)? };
+                    let framed = match is_large {
+                        true => self.node.encode_aside(move || encode(&message)).await??,
+                        false => encode(&message)?,
+                    };
                     self.metrics.sent_message(call.method);
                     self.metrics.sent_bytes(framed.len());
                     outbound.send(framed).await?;

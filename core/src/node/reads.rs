@@ -101,7 +101,7 @@ impl Node {
                     let stepped = walk.step();
                     (walk, stepped)
                 };
-                (walk, stepped) = self.aside(&self.long_reads.sorting, work).await?;
+                (walk, stepped) = self.sort_aside(work).await?;
                 stepped
             } else {
                 walk.step()
@@ -124,6 +124,11 @@ impl Node {
     pub(crate) async fn give_way(&self) -> Result<()> {
         tokio::task::yield_now().await;
         if self.stopped.is_cancelled() { Err(Code::Stopped.into()) } else { Ok(()) }
+    }
+
+    /// Does a step that sorts many keys where that holds nobody up.
+    pub(crate) async fn sort_aside<T: Send + 'static>(&self, step: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        self.aside(&self.long_reads.sorting, step).await
     }
 
     /// Encodes a large answer where that holds nobody up.
