@@ -72,7 +72,7 @@ impl Api {
         if !is_large(&response.responses) {
             return encode(&response).map(Framed::from);
         }
-        Box::pin(self.node.encode_aside(move || encode(&response).map(cut))).await?
+        Box::pin(self.encode_aside(move || encode(&response).map(cut))).await?
     }
 
     /// Reads to the end, in steps; after each of them `each` may take the keys that it found. Comes with the

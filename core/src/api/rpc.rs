@@ -162,7 +162,7 @@ impl Api {
                     let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
                     let message = pb::RangeStreamResponse { range_response: Some(chunk) };
                     let framed = match is_large {
-                        true => self.node.encode_aside(move || encode(&message)).await??,
+                        true => self.encode_aside(move || encode(&message)).await??,
                         false => encode(&message)?,
                     };
                     self.metrics.sent_message(call.method);

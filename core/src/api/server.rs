@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::method::Method;
 use super::metrics::Metrics;
 use super::net::{Fronts, Listener, ListenerOptions};
+use crate::env::Aside;
 use crate::node::Node;
 use crate::types::{Applied, Code, Error};
 use crate::watch::Relay;
@@ -28,6 +29,8 @@ pub struct Api {
     pub(super) leaderless: watch::Receiver<bool>,
     /// What wakes the watchers of each front thread.
     pub(super) relays: Mutex<Vec<(tokio::runtime::Id, Relay)>>,
+    /// Encodes what is large. Apart from the node's sorts, so that the answer of a write does not wait for them.
+    encoder: Aside,
 }
 
 /// What is not the member's affair but that of its services.
@@ -54,7 +57,20 @@ impl Api {
         let (tell, leaderless) = watch::channel(false);
         let watcher = watch_leader(Arc::clone(&node), tell);
         node.env().spawn("leader watch", Box::pin(watcher));
-        Arc::new(Self { node, metrics, options, leaderless, relays: Mutex::default() })
+        let encoder = Aside::start(&**node.env(), "encode", "large answers of transactions are lost from now on");
+        Arc::new(Self { node, metrics, options, leaderless, relays: Mutex::default(), encoder })
+    }
+
+    /// Encodes a large answer where that holds nobody up.
+    pub(super) async fn encode_aside<T: Send + 'static>(
+        &self,
+        encode: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            encoded = self.encoder.run(encode) => encoded.ok_or_else(|| Code::Stopped.into()),
+            () = self.node.stopped() => Err(Code::Stopped.into()),
+        }
     }
 
     /// Serves clients that connect to `socket`, on the threads of `fronts`, until the listener is stopped.

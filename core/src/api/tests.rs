@@ -447,7 +447,7 @@ async fn a_connection_makes_its_next_large_answer_when_the_last_is_encoded() {
     };
     // Holds up all encoding.
     let (go_on, held) = std::sync::mpsc::channel::<()>();
-    let mut encoding = Box::pin(served.api.node().encode_aside(move || held.recv()));
+    let mut encoding = Box::pin(served.api.encode_aside(move || held.recv()));
     assert!(futures::poll!(&mut encoding).is_pending());
     let mut first = Box::pin(served.api.txn(&call, request.clone()));
     // Long enough for all steps.

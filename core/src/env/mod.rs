@@ -4,6 +4,7 @@
 //! thread. They ask the [`Env`] that the member was started with: the real one ([`TokioEnv`]) in a
 //! server, one driven by a seed in the simulator. Two runs from one seed are then the same run.
 
+mod aside;
 mod queue;
 mod tokio;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use self::aside::Aside;
 pub use self::queue::Queue;
 pub use self::tokio::TokioEnv;
 

@@ -45,7 +45,7 @@ enum Stage {
 
 /// What a step of a [`RangeStream`] came to.
 #[derive(Debug)]
-pub(crate) enum Streamed {
+pub enum Streamed {
     /// The next message is complete.
     Chunk(RangeResponse),
     /// It takes another step.
@@ -76,7 +76,7 @@ impl RangeStream {
 
     /// Goes on for as long as a step of any read, on the way to the next message. What was begun for it holds its
     /// revision until it is complete.
-    pub(crate) fn step(&mut self) -> Result<Streamed> {
+    pub fn step(&mut self) -> Result<Streamed> {
         let (last, begun) = match std::mem::replace(&mut self.stage, Stage::Finished) {
             Stage::Finished => return Ok(Streamed::End),
             Stage::Between => (None, self.reader.begin_counting(&self.request, Count::Seen)?),
@@ -100,7 +100,7 @@ impl RangeStream {
     }
 
     /// Whether the next step takes longer: it should be done where nobody waits.
-    pub(crate) fn is_long(&self) -> bool {
+    pub fn is_long(&self) -> bool {
         match &self.stage {
             Stage::Reading(walk) => walk.is_long(),
             Stage::Between | Stage::Counting(..) | Stage::Finished => false,

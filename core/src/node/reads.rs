@@ -1,27 +1,20 @@
 //! Reads that give way: in steps on the thread of whoever asks, with what can not be divided on a
 //! thread for that.
 
-use std::collections::VecDeque;
-
 use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use keelkv_proto::mvccpb::KeyValue;
-use tokio::sync::oneshot;
 
 use super::Node;
-use crate::env::{Env, Queue};
+use crate::env::{Aside, Env};
 use crate::mvcc::{Begun, HashWalk, ReadWalk, Reader, Steps, is_serializable};
 use crate::storage::backing::Backing;
 use crate::storage::engine::Room;
 use crate::types::{Code, Result};
 
-/// Where long work is done, one piece after the other. What waits is bounded by the calls that wait for it.
-type Aside = Queue<Box<dyn FnOnce() + Send>>;
-
 /// What reads share that do not end in a step.
+#[derive(Debug)]
 pub(super) struct LongReads {
     sorting: Aside,
-    /// Apart from the sorts, so that the answer of a write does not wait for them.
-    encoding: Aside,
     /// Held by the one checksum that is computed: it holds a thread and a state of the engine.
     hashing: tokio::sync::Mutex<()>,
 }
@@ -29,15 +22,8 @@ pub(super) struct LongReads {
 impl LongReads {
     pub(super) fn start(env: &dyn Env) -> Self {
         // Who waits is told that there is no answer, and the member does without it.
-        let start = |name, lost: &'static str| {
-            let work = |pieces: VecDeque<Box<dyn FnOnce() + Send>>| pieces.into_iter().for_each(|piece| piece());
-            Queue::start(env, name, work, move |reason| tracing::error!(reason, "{lost}"))
-        };
-        Self {
-            sorting: start("sort", "large reads that sort are refused from now on"),
-            encoding: start("encode", "large answers of transactions are lost from now on"),
-            hashing: tokio::sync::Mutex::default(),
-        }
+        let sorting = Aside::start(env, "sort", "large reads that sort are refused from now on");
+        Self { sorting, hashing: tokio::sync::Mutex::default() }
     }
 }
 
@@ -128,30 +114,9 @@ impl Node {
 
     /// Does a step that sorts many keys where that holds nobody up.
     pub(crate) async fn sort_aside<T: Send + 'static>(&self, step: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        self.aside(&self.long_reads.sorting, step).await
-    }
-
-    /// Encodes a large answer where that holds nobody up.
-    pub(crate) async fn encode_aside<T: Send + 'static>(
-        &self,
-        encode: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        self.aside(&self.long_reads.encoding, encode).await
-    }
-
-    /// Does long work where it holds nobody up. If nobody waits any more when its turn comes, it is
-    /// not done.
-    async fn aside<T: Send + 'static>(&self, queue: &Aside, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let (done, finished) = oneshot::channel();
-        queue.push(Box::new(move || {
-            if !done.is_closed() {
-                // Whoever asked may have gone meanwhile.
-                let _ = done.send(work());
-            }
-        }));
         tokio::select! {
             biased;
-            answer = finished => answer.map_err(|_| Code::Stopped.into()),
+            stepped = self.long_reads.sorting.run(step) => stepped.ok_or_else(|| Code::Stopped.into()),
             () = self.stopped.cancelled() => Err(Code::Stopped.into()),
         }
     }
@@ -177,7 +142,7 @@ struct Paused<'a, S: Steps> {
 impl<S: Steps> Drop for Paused<'_, S> {
     fn drop(&mut self) {
         if let Some(walk) = self.walk.take() {
-            self.elsewhere.push(Box::new(move || drop(walk)));
+            self.elsewhere.drop_there(walk);
         }
     }
 }
@@ -222,18 +187,6 @@ mod tests {
             assert_eq!(read.await, node.reader().range(&request));
         }
         assert_eq!(node.hash().await, node.reader().hash());
-        node.stop().await;
-    }
-
-    #[tokio::test]
-    async fn answers_are_encoded_while_others_sort() {
-        let node = filled().await;
-        let (go_on, sorted) = std::sync::mpsc::channel();
-        let mut sort = Box::pin(node.aside(&node.long_reads.sorting, move || sorted.recv()));
-        assert!(futures::poll!(&mut sort).is_pending());
-        assert_eq!(node.encode_aside(|| 1).await, Ok(1));
-        go_on.send(()).expect("it sorts");
-        assert_eq!(sort.await, Ok(Ok(())));
         node.stop().await;
     }
 
