@@ -35,20 +35,42 @@ pub(super) struct Replaced {
 }
 
 /// All versions of a key that reads may still ask for: the newest with its metadata, the others by
-/// revision only. 40 bytes for a key that was written once and has no lease.
+/// revision only. 32 bytes for a key that was written once and has no lease.
 #[derive(Debug)]
 pub(super) struct Versions {
     main: i64,
     create: i64,
-    version: i64,
     extra: Option<Box<Extra>>,
-    sub: u32,
-    tombstone: bool,
+    /// The lower half of the version.
+    version: u32,
+    newest: Newest,
+}
+
+/// Where in its revision the newest change stands, and whether it is a deletion.
+#[derive(Clone, Copy, Debug)]
+struct Newest(u32);
+
+impl Newest {
+    fn new(sub: u32, tombstone: bool) -> Self {
+        // So many changes at once do not fit into memory.
+        assert!(sub <= u32::MAX >> 1, "change {sub} of one revision");
+        Self(sub << 1 | u32::from(tombstone))
+    }
+
+    const fn sub(self) -> u32 {
+        self.0 >> 1
+    }
+
+    const fn is_tombstone(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 #[derive(Debug, Default)]
 struct Extra {
     lease: i64,
+    /// The upper half of the version.
+    version_high: u32,
     /// In ascending order.
     older: SmallVec<[Older; 2]>,
 }
@@ -63,34 +85,37 @@ struct Older {
 impl Versions {
     /// A key's first known change.
     pub(super) fn new(at: Revision, change: Option<Known>) -> Self {
-        let mut this = Self { main: at.main, create: 0, version: 0, extra: None, sub: at.sub, tombstone: true };
-        if let Some(known) = change {
-            this.tombstone = false;
-            this.create = known.create;
-            this.version = known.version;
-            this.set_lease(known.lease);
-        }
+        let newest = Newest::new(at.sub, change.is_none());
+        let mut this = Self { main: at.main, create: 0, extra: None, version: 0, newest };
+        this.set_known(change);
         this
     }
 
     /// A further change, with the metadata that is known of it (loading): `None` is a deletion.
     pub(super) fn push(&mut self, at: Revision, change: Option<Known>) {
-        let older = Older { main: self.main, sub: self.sub, tombstone: self.tombstone };
+        let older = Older { main: self.main, sub: self.newest.sub(), tombstone: self.newest.is_tombstone() };
         self.extra.get_or_insert_default().older.push(older);
-        (self.main, self.sub) = (at.main, at.sub);
+        (self.main, self.newest) = (at.main, Newest::new(at.sub, change.is_none()));
+        self.set_known(change);
+    }
+
+    fn set_known(&mut self, change: Option<Known>) {
         let known = change.unwrap_or(Known { create: 0, version: 0, lease: 0 });
-        self.tombstone = change.is_none();
         self.create = known.create;
-        self.version = known.version;
-        self.set_lease(known.lease);
+        self.version = known.version as u32;
+        let version_high = (known.version >> 32) as u32;
+        if known.lease != 0 || version_high != 0 || self.extra.is_some() {
+            let extra = self.extra.get_or_insert_default();
+            (extra.lease, extra.version_high) = (known.lease, version_high);
+        }
     }
 
     /// A put; tells the metadata that it has.
     pub(super) fn put(&mut self, at: Revision, lease: i64) -> Known {
-        let known = if self.tombstone {
-            Known { create: at.main, version: 1, lease }
+        let known = if self.is_live() {
+            Known { create: self.create, version: self.version() + 1, lease }
         } else {
-            Known { create: self.create, version: self.version + 1, lease }
+            Known { create: at.main, version: 1, lease }
         };
         self.push(at, Some(known));
         known
@@ -103,7 +128,7 @@ impl Versions {
 
     /// Whether the key exists.
     pub(super) const fn is_live(&self) -> bool {
-        !self.tombstone
+        !self.newest.is_tombstone()
     }
 
     /// The newest state, if the key exists.
@@ -112,23 +137,22 @@ impl Versions {
     }
 
     const fn newest(&self) -> Revision {
-        Revision::new(self.main, self.sub)
+        Revision::new(self.main, self.newest.sub())
     }
 
     fn lease(&self) -> i64 {
         self.extra.as_ref().map_or(0, |extra| extra.lease)
     }
 
-    fn set_lease(&mut self, lease: i64) {
-        if lease != 0 || self.extra.is_some() {
-            self.extra.get_or_insert_default().lease = lease;
-        }
+    fn version(&self) -> i64 {
+        let high = self.extra.as_ref().map_or(0, |extra| extra.version_high);
+        i64::from(high) << 32 | i64::from(self.version)
     }
 
     /// The key as it stood at store revision `revision`; `None` if it did not exist.
     pub(super) fn at(&self, revision: i64) -> Option<KeyState> {
         if self.main <= revision {
-            let known = Known { create: self.create, version: self.version, lease: self.lease() };
+            let known = Known { create: self.create, version: self.version(), lease: self.lease() };
             return self.is_live().then(|| KeyState { at: self.newest(), known: Some(known) });
         }
         let older = &self.extra.as_ref()?.older;
@@ -160,11 +184,11 @@ impl Versions {
                 extra.older.drain(..superseded);
                 extra.older.shrink_to_fit();
             }
-            if extra.lease == 0 && extra.older.is_empty() {
+            if extra.lease == 0 && extra.version_high == 0 && extra.older.is_empty() {
                 self.extra = None;
             }
         }
-        self.tombstone && self.main < watermark
+        !self.is_live() && self.main < watermark
     }
 }
 
@@ -224,6 +248,24 @@ mod tests {
 
     #[test]
     fn a_single_version_is_small() {
-        assert_eq!(size_of::<Versions>(), 40);
+        assert_eq!(size_of::<Versions>(), 32);
+    }
+
+    #[test]
+    fn a_version_may_be_large() {
+        let before = i64::from(u32::MAX) - 1;
+        let mut versions = Versions::new(rev(3), Some(Known { create: 3, version: before, lease: 0 }));
+        assert!(versions.extra.is_none());
+        for more in 1..4 {
+            let known = versions.put(rev(3 + more), 0);
+            assert_eq!(known, Known { create: 3, version: before + more, lease: 0 });
+            assert_eq!(versions.at(9).and_then(|state| state.known), Some(known));
+        }
+        versions.compact(9);
+        assert_eq!(versions.at(9).and_then(|state| state.known).map(|known| known.version), Some(before + 3));
+        versions.push(rev(10), None);
+        assert_eq!(versions.put(rev(11), 0), Known { create: 11, version: 1, lease: 0 });
+        versions.compact(11);
+        assert!(versions.extra.is_none(), "nothing is left of the large version");
     }
 }

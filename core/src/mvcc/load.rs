@@ -118,12 +118,12 @@ fn order(changes: &Changes) -> Vec<u32> {
         same.count()
     });
     let start = |key: &[u8]| {
-        let mut start = [0; 16];
-        let length = (key.len() - shared).min(16);
+        let mut start = [0; 8];
+        let length = (key.len() - shared).min(8);
         start[..length].copy_from_slice(&key[shared..shared + length]);
-        u128::from_be_bytes(start)
+        u64::from_be_bytes(start)
     };
-    let mut order: Vec<(u128, u32)> = changes.keys().map(start).zip(0..).collect();
+    let mut order: Vec<(u64, u32)> = changes.keys().map(start).zip(0..).collect();
     order.sort_unstable_by(|a, b| {
         let key = |place: u32| changes.get(place).0;
         a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_keys_and_then_of_revisions() {
-        let long = "the same for more than sixteen bytes";
+        let long = "the same for more than eight bytes";
         let keys = ["", "a", "a\0", "a", "b", "a\0\0", &format!("{long}2"), long, &format!("{long}1"), long];
         for shared in ["", "/registry/"] {
             let mut changes = Changes::default();

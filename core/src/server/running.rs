@@ -155,10 +155,10 @@ fn bind_all(config: &ServerConfig) -> Result<Vec<Bound>, StartError> {
     Ok(bound)
 }
 
-/// Half of the CPUs serve clients; the log, the state engine and the kernel have the rest.
+/// As many as there are CPUs: reads are done where their connection lives.
 fn front_threads(config: &ServerConfig) -> usize {
     match config.client_threads {
-        0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 8),
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(16),
         count => count,
     }
 }

@@ -100,15 +100,16 @@ fn visits_show_every_row(engine: &dyn StateEngine) {
         seen
     };
     assert_eq!(visited(engine, &[], &[]), Rows::new());
-    engine.write(put(Table::History, 0..1000)).unwrap();
+    // Enough for an engine that reads ahead to begin with it.
+    engine.write(put(Table::History, 0..40_000)).unwrap();
     engine.write(put(Table::Values, 1000..1100)).unwrap();
     let all = engine.scan(Table::History, &[], &[], usize::MAX).unwrap();
-    assert_eq!((all.len(), &visited(engine, &[], &[])), (1000, &all));
+    assert_eq!((all.len(), &visited(engine, &[], &[])), (40_000, &all));
     assert_eq!(visited(&*engine.pin().unwrap(), &[], &[]), all);
     assert_eq!(visited(engine, &key(10), &key(500)), all[10..500]);
+    assert_eq!(visited(engine, &key(10), &key(39_000)), all[10..39_000]);
     assert_eq!(visited(engine, &key(500), &key(10)), Rows::new());
-    for fails in [true, false] {
-        let mut left = 3;
+    for (mut left, fails) in [(3, true), (3, false), (20_000, true), (20_000, false)] {
         let stopped = engine.visit(Table::History, &[], &[], &mut |_, _| {
             left -= 1;
             if left == 0 && fails {

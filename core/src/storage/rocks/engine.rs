@@ -14,6 +14,7 @@ use rocksdb::{
 use super::error::to_io;
 use super::options::name;
 use super::pin::Pin;
+use super::read_ahead::ReadAhead;
 use super::watchman::Watchman;
 use super::{OpenError, RocksOptions, directory};
 use crate::env::Env;
@@ -26,6 +27,8 @@ const KEY_END: [u8; 64] = [0xff; 64];
 const SCAN_ROWS_CACHED: usize = 128;
 /// Fewer keys than this are looked up one by one.
 const KEYS_AT_ONCE_MIN: usize = 4;
+/// After so many rows of a visit, a thread reads ahead of it.
+const VISITED_ALONE: usize = 16 * 1024;
 
 /// A state engine in a directory of its own.
 #[derive(Debug)]
@@ -101,6 +104,11 @@ impl Tables {
         self.database
             .cf_handle(name(table))
             .ok_or_else(|| io::Error::other(format!("state engine: table {table:?} is not open")))
+    }
+
+    pub(super) fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
+        let family = self.family(table)?;
+        visit_rows(from, to, false, |options| self.database.raw_iterator_cf_opt(family, options), each)
     }
 
     fn families(&self) -> io::Result<Vec<&ColumnFamily>> {
@@ -185,9 +193,21 @@ impl EngineRead for RocksEngine {
 
     fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         let tables = self.tables()?;
-        let family = tables.family(table)?;
-        let open = |options| tables.database.raw_iterator_cf_opt(family, options);
-        visit_rows(from, to, false, open, each)
+        let mut shown = 0;
+        let mut last = None;
+        tables.visit(table, from, to, &mut |key, value| {
+            let flow = each(key, value)?;
+            shown += 1;
+            if flow.is_continue() && shown == VISITED_ALONE {
+                last = Some(key.to_vec());
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(flow)
+        })?;
+        match last {
+            None => Ok(()),
+            Some(last) => ReadAhead::start(&*self.env, tables.share()?, table, &last, to)?.visit(each),
+        }
     }
 }
 

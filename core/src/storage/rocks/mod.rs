@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod options;
 mod pin;
+mod read_ahead;
 mod watchman;
 
 #[cfg(test)]
