@@ -1,6 +1,7 @@
 //! From encoded requests to the handlers and back.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::Request;
 use keelkv_proto::etcdserverpb as pb;
 use prost::{Message, Name};
 
-use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, decode, encode};
+use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, cut, decode, encode};
 use super::method::{Kind, Method};
 use super::pages;
 use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
@@ -142,6 +143,11 @@ impl Api {
         let message = inbound.only().await?;
         let request: pb::RangeRequest = self.decode_next(call, &message)?;
         drop(message);
+        // With a negative limit everything is one message: a large answer like others.
+        let _turn = match request.limit < 0 && !request.count_only {
+            true => Some(outbound.unless_gone(pin!(call.backlog.turn())).await?),
+            false => None,
+        };
         let mut chunks = self.range_stream(request).await?;
         loop {
             let streamed = if chunks.is_long() {
@@ -150,7 +156,7 @@ impl Api {
                     let streamed = chunks.step();
                     (chunks, streamed)
                 };
-                (chunks, streamed) = self.node.sort_aside(work).await?;
+                (chunks, streamed) = outbound.unless_gone(pin!(self.node.sort_aside(work))).await??;
                 streamed
             } else {
                 chunks.step()
@@ -158,22 +164,24 @@ impl Api {
             match streamed? {
                 Streamed::Chunk(mut chunk) => {
                     self.fill_chunk(&mut chunk);
-                    // With a negative limit it is everything.
                     let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
                     let message = pb::RangeStreamResponse { range_response: Some(chunk) };
                     let framed = match is_large {
-                        true => self.encode_aside(move || encode(&message)).await??,
+                        true => outbound.unless_gone(pin!(self.encode_aside(move || encode(&message)))).await???,
                         false => encode(&message)?,
                     };
                     self.metrics.sent_message(call.method);
                     self.metrics.sent_bytes(framed.len());
-                    outbound.send(framed).await?;
+                    match is_large {
+                        true => outbound.send_pieces(cut(framed)).await?,
+                        false => outbound.send(framed).await?,
+                    }
                 }
                 Streamed::NotYet => {}
                 Streamed::End => return Ok(()),
             }
             // Others on this thread have their turn.
-            self.node.give_way().await?;
+            outbound.unless_gone(pin!(self.node.give_way())).await??;
         }
     }
 

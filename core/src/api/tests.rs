@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::etcdserverpb::request_op::Request as Op;
+use keelkv_proto::keelkv::command::Body;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -175,6 +176,32 @@ async fn a_stream_of_ranges_ends_with_header_and_count() {
     let (last, others) = chunks.split_last().expect("a message at least");
     assert!(others.iter().all(|chunk| chunk.header.is_none() && chunk.count == 0));
     assert_eq!((last.header, last.count), (Some(served.api.node().header(51)), 50));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_without_bound_is_one_large_answer_in_its_turn() {
+    let served = served().await;
+    let client = served.client().await;
+    const KEYS: usize = 1500;
+    for batch in 0..KEYS / 100 {
+        let puts = (0..100).map(|number| Op::RequestPut(put(&format!("k{batch:02}{number:02}"), "v")));
+        let success = puts.map(|put| pb::RequestOp { request: Some(put) }).collect();
+        let body = Body::Txn(pb::TxnRequest { success, ..Default::default() });
+        served.api.node().propose(body).await.expect("a good txn");
+    }
+    let unbounded = pb::RangeRequest { limit: -1, ..all() }.encode_to_vec();
+    let call = || client.call("/etcdserverpb.KV/RangeStream", &unbounded);
+    let (one, other) = tokio::join!(call(), call());
+    for answer in [one, other] {
+        assert_eq!(answer.status, Some((0, String::new())));
+        let found: Vec<pb::RangeStreamResponse> = messages(&answer);
+        let [pb::RangeStreamResponse { range_response: Some(all) }] = &found[..] else { panic!("{}", found.len()) };
+        assert_eq!((all.kvs.len(), all.count, all.more), (KEYS, KEYS as i64, false));
+    }
+    // Who goes while it is made leaves the turn to others.
+    drop(client.open(grpc("/etcdserverpb.KV/RangeStream").body(()).expect("a good request")).await);
+    assert_eq!(call().await.status, Some((0, String::new())));
     served.stop().await;
 }
 

@@ -204,9 +204,12 @@ impl EngineRead for RocksEngine {
             }
             Ok(flow)
         })?;
-        match last {
-            None => Ok(()),
-            Some(last) => ReadAhead::start(&*self.env, tables.share()?, table, &last, to)?.visit(each),
+        let Some(last) = last else { return Ok(()) };
+        let rest = [&last[..], &[0]].concat();
+        match ReadAhead::start(&*self.env, tables.share()?, table, &rest, to) {
+            Ok(ahead) => ahead.visit(each),
+            // No thread is to be had: it works without.
+            Err(_) => tables.visit(table, &rest, to, each),
         }
     }
 }

@@ -40,14 +40,16 @@ struct Part {
 }
 
 impl ReadAhead {
-    /// Begins to read the rows with `after < key < to` (no end if `to` is empty).
-    pub(super) fn start(env: &dyn Env, tables: Arc<Tables>, table: Table, after: &[u8], to: &[u8]) -> io::Result<Self> {
+    /// Begins to read the rows with `from <= key < to` (no end if `to` is empty).
+    pub(super) fn start(env: &dyn Env, tables: Arc<Tables>, table: Table, from: &[u8], to: &[u8]) -> io::Result<Self> {
         let (read, parts) = bounded(PARTS_WAITING);
-        let (from, to) = ([after, &[0]].concat(), to.to_vec());
+        let (from, to) = (from.to_vec(), to.to_vec());
         let mut work = Some((tables, read));
         let step = move || {
             if let Some((tables, read)) = work.take() {
                 let end = send_rows(&tables, table, &from, &to, &read).map_or_else(Read::Failed, |()| Read::End);
+                // Whoever hears of the end may close the database.
+                drop(tables);
                 // Nobody may listen any more.
                 let _ = read.send(end);
             }
