@@ -39,9 +39,10 @@ pub struct Export {
 }
 
 impl Export {
-    /// Pins the state as it is now, or a little later. `None` if nothing was applied yet.
+    /// Pins the state as it is now, or a little later; while the disk is full, as it was when it was written last.
+    /// `None` if nothing was applied by then.
     pub async fn open(backing: &Backing) -> io::Result<Option<Self>> {
-        let view = backing.pin().await?;
+        let view = backing.pin_written().await?;
         let Some(applied) = view.get(Table::System, b"")? else { return Ok(None) };
         let applied = AppliedRecord::decode(applied).map_err(io::Error::other)?;
         Ok(Some(Self { view, applied, table: 0, from: Vec::new(), rows: FIRST_ROWS }))

@@ -1,10 +1,35 @@
 //! A state that moves to another member.
 
 use super::*;
+use crate::apply::Export;
+use crate::storage::engine::Room;
+
+#[tokio::test]
+async fn a_full_disk_exports_what_was_written() {
+    let mut bench = Bench::new();
+    bench.put(put("a", "1")).unwrap();
+    bench.backing.settled().await.unwrap();
+    let written = bench.machine.applied().clone();
+    bench.engine.set_room(Room::None);
+    for number in 0..100 {
+        bench.put(put(&format!("{number}"), &"v".repeat(500))).unwrap();
+    }
+    let early = Export::open(&bench.backing).await.unwrap().unwrap();
+    assert!(written.index <= early.applied().index && early.applied().index < bench.machine.applied().index);
+    bench.engine.set_room(Room::Ample);
+    let late = loop {
+        let export = Export::open(&bench.backing).await.unwrap().unwrap();
+        if export.applied().index == bench.machine.applied().index {
+            break export;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(late.applied(), bench.machine.applied());
+}
 
 /// Takes the state of one machine over into another.
 async fn copy(from: &Bench, to: &mut Bench) {
-    let mut export = crate::apply::Export::open(&from.backing).await.unwrap().unwrap();
+    let mut export = Export::open(&from.backing).await.unwrap().unwrap();
     assert_eq!(export.applied(), from.machine.applied());
     to.machine.begin_install().await.unwrap();
     let refused = to.reader().range(&range("a", "")).unwrap_err();
@@ -63,7 +88,7 @@ async fn an_interrupted_installation_leaves_an_empty_state() {
     for n in 0..50 {
         from.put(put(&format!("k{n}"), "v")).unwrap();
     }
-    let mut export = crate::apply::Export::open(&from.backing).await.unwrap().unwrap();
+    let mut export = Export::open(&from.backing).await.unwrap().unwrap();
     let mut to = Bench::new();
     to.put(put("old", "")).unwrap();
     to.machine.begin_install().await.unwrap();

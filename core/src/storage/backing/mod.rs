@@ -178,6 +178,18 @@ impl Backing {
         self.shared.engine.pin()
     }
 
+    /// Like [`Backing::pin`], but while the disk is full without what could not be written yet: the state after
+    /// some earlier entry. A start must not wait for room.
+    pub async fn pin_written(&self) -> io::Result<Arc<dyn EngineRead>> {
+        let mut room = self.room_changed();
+        tokio::select! {
+            biased;
+            settled = self.settled() => settled?,
+            Ok(_) = room.wait_for(|room| *room == Room::None) => {}
+        }
+        self.shared.engine.pin()
+    }
+
     /// Removes everything but the identity: what precedes the installation of a snapshot. Nothing
     /// may be submitted meanwhile.
     pub async fn clear(&self) -> io::Result<()> {
