@@ -92,7 +92,12 @@ async fn a_member_with_data_stays_who_it_is() {
     let identity = node.identity().clone();
     let member = node.state().members().pop().expect("a member");
     node.stop().await;
+    let other = NodeConfig { cluster_token: "another".into(), ..on_disk(dir.path()) };
+    let env = TokioEnv::new(tokio::runtime::Handle::current());
+    let refused = Node::start(other, env).await.expect_err("is refused");
+    assert!(refused.to_string().contains("belongs to member"), "{refused}");
     let other = NodeConfig {
+        checks_identity: false,
         name: "renamed".into(),
         cluster_token: "another".into(),
         peer_urls: vec!["http://another:2380".into()],

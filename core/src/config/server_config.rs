@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub initial_cluster: InitialCluster,
     /// Mixed into the cluster's id.
     pub initial_cluster_token: String,
+    /// Whether any flag was given that says which cluster this is; on a restart they may be left out.
+    pub names_cluster: bool,
     /// Make a cluster, or join one?
     pub cluster_state: ClusterState,
     /// Time between a leader's heartbeats.
@@ -211,6 +213,9 @@ impl ServerConfig {
             listen_peer: settings.urls("listen-peer-urls")?,
             advertise_client: settings.urls("advertise-client-urls")?,
             initial_cluster_token: settings.text("initial-cluster-token").to_owned(),
+            names_cluster: ["initial-cluster", "initial-cluster-token", "initial-advertise-peer-urls"]
+                .iter()
+                .any(|name| settings.is_set(name)),
             cluster_state: if settings.text("initial-cluster-state") == "existing" {
                 ClusterState::Existing
             } else {

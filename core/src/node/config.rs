@@ -20,6 +20,9 @@ pub struct NodeConfig {
     pub client_urls: Vec<String>,
     /// Keeps the ids of unrelated clusters apart.
     pub cluster_token: String,
+    /// Whether data that other peer URLs or another token made is refused. Otherwise these two count for a new
+    /// data directory only.
+    pub checks_identity: bool,
     /// Where its state is kept.
     pub storage: StorageConfig,
     /// How the log is laid out, and who hears of its syncs.
@@ -89,6 +92,7 @@ impl Default for NodeConfig {
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: Vec::new(),
             cluster_token: "etcd-cluster".into(),
+            checks_identity: true,
             storage: StorageConfig::Memory,
             log: LogOptions::default(),
             backing: BackingOptions::default(),

@@ -184,8 +184,8 @@ fn open_storage(
     }
 }
 
-/// Finds out whose data it is; a new directory becomes the member that peer URLs and token make. They say
-/// nothing about one that has its data already, as with etcd: it stays who it is.
+/// Finds out whose data it is; a new directory becomes the member that peer URLs and token make. A member that has
+/// its data already stays who it is.
 fn identify(config: &NodeConfig, env: &dyn Env, engine: &dyn StateEngine) -> Result<Identity, StartError> {
     let unreadable = |error| StartError::new(format!("cannot read whose data this is: {error}"));
     let founded = Identity::found(env, &config.peer_urls, &config.cluster_token);
@@ -193,12 +193,13 @@ fn identify(config: &NodeConfig, env: &dyn Env, engine: &dyn StateEngine) -> Res
         founded.save(engine).map_err(unreadable)?;
         return Ok(founded);
     };
-    if (known.cluster_id, known.member_id) != (founded.cluster_id, founded.member_id) {
-        tracing::warn!(
-            cluster_id = format!("{:x}", known.cluster_id),
-            local_member_id = format!("{:x}", known.member_id),
-            "the data directory was made with other peer URLs or another token: it keeps its ids, and these are ignored"
-        );
+    let differs = (known.cluster_id, known.member_id) != (founded.cluster_id, founded.member_id);
+    if differs && config.checks_identity {
+        return Err(StartError::new(format!(
+            "the data directory belongs to member {:x} of cluster {:x}, but these peer URLs and this token make member \
+             {:x} of cluster {:x}: start without them or with those it was made with, or choose another --data-dir",
+            known.member_id, known.cluster_id, founded.member_id, founded.cluster_id
+        )));
     }
     Ok(known)
 }

@@ -170,6 +170,7 @@ fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>) -> NodeConfig {
         peer_urls: texts(&config.advertise_peer),
         client_urls: texts(&config.advertise_client),
         cluster_token: config.initial_cluster_token.clone(),
+        checks_identity: config.names_cluster,
         storage: StorageConfig::Directory {
             data_dir: config.data_dir.clone(),
             wal_dir: config.wal_dir.clone(),
