@@ -26,6 +26,8 @@ pub mod apply;
 
 pub mod watch;
 
+pub mod peer;
+
 pub mod consensus;
 
 pub mod node;
