@@ -31,4 +31,8 @@ pub mod health {
 }
 pub mod keelkv {
     tonic::include_proto!("keelkv");
+
+    pub mod peer {
+        tonic::include_proto!("keelkv.peer");
+    }
 }

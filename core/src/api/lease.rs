@@ -5,7 +5,7 @@ use keelkv_proto::keelkv::{LeaseRevoke, command::Body};
 
 use super::grpc::{Call, End, Inbound, Outbound, ReadError, encode};
 use super::server::{Api, misfit, size_of};
-use crate::types::{Code, Reply, Result};
+use crate::types::{Reply, Result};
 
 impl Api {
     /// Makes a lease. Id 0 lets the server choose; a TTL below the least possible is raised to it.
@@ -42,23 +42,19 @@ impl Api {
     pub async fn lease_keep_alive(&self, request: pb::LeaseKeepAliveRequest) -> Result<pb::LeaseKeepAliveResponse> {
         // Before the renewal: a client must not see a revision at which the lease was gone already.
         let header = Some(self.header(0));
-        self.node.linearizable().await?;
-        let ttl = match self.node.lessor().renew(request.id).await {
-            Ok(ttl) => ttl,
-            Err(error) if error.code() == Code::LeaseNotFound => 0,
-            Err(error) => return Err(error),
-        };
+        let ttl = self.node.renew_lease(request.id).await?;
         Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl })
     }
 
     /// How long a lease still has, and its keys if asked for.
     pub async fn lease_time_to_live(&self, request: pb::LeaseTimeToLiveRequest) -> Result<pb::LeaseTimeToLiveResponse> {
-        self.node.linearizable().await?;
         let id = request.id;
-        let Some(time) = self.node.lessor().remaining(id)? else {
+        let Some(time) = self.node.lease_time(id).await? else {
             return Ok(pb::LeaseTimeToLiveResponse { header: Some(self.header(0)), id, ttl: -1, ..Default::default() });
         };
         let keys = if request.keys {
+            // What the leader knows may be further than what was applied here.
+            self.node.linearizable().await?;
             self.node.state().lease(id).map_or_else(Vec::new, |lease| lease.keys().map(copy).collect())
         } else {
             Vec::new()

@@ -86,16 +86,10 @@ impl Api {
         })
     }
 
-    /// Hands leadership to another member: there is none yet. The answer has no header.
-    pub fn move_leader(&self, request: pb::MoveLeaderRequest) -> Result<pb::MoveLeaderResponse> {
-        if !self.node.is_leader() {
-            return Err(Code::NotLeader.into());
-        }
-        match self.node.state().member(request.target_id) {
-            Some(member) if member.id == self.node.identity().member_id => Ok(pb::MoveLeaderResponse { header: None }),
-            Some(member) if !member.is_learner => Err(not_implemented(Method::MoveLeader)),
-            _ => Err(Code::BadLeaderTransferee.into()),
-        }
+    /// Hands leadership to another member, and waits until it leads. The answer has no header.
+    pub async fn move_leader(&self, request: pb::MoveLeaderRequest) -> Result<pb::MoveLeaderResponse> {
+        self.node.move_leader(request.target_id).await?;
+        Ok(pb::MoveLeaderResponse { header: None })
     }
 
     /// Checks whether the cluster could go back to a release, or calls off that it does. Enabling it is

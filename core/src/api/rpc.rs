@@ -41,9 +41,12 @@ impl Engine for Api {
         let (began, size) = (self.node.env().now(), message.len());
         let answer = match call.method {
             Method::Range => {
-                let request = self.decode_only(&message)?;
+                let request: pb::RangeRequest = self.decode_only(&message)?;
                 drop(message);
                 self.admit(call)?;
+                if !request.serializable && self.node.is_learner() {
+                    return Err(Code::NotSupportedForLearner.into());
+                }
                 self.range(call, request).await
             }
             Method::Put => handle!(self, call, message, |request| self.put(request).await),
@@ -110,12 +113,16 @@ impl Api {
             Method::LeaseTimeToLive => handle!(self, call, message, |request| self.lease_time_to_live(request).await),
             Method::LeaseLeases => handle!(self, call, message, |request| self.lease_leases(request)),
             Method::MemberList => handle!(self, call, message, |request| self.member_list(request).await),
+            Method::MemberAdd => handle!(self, call, message, |request| self.member_add(request).await),
+            Method::MemberRemove => handle!(self, call, message, |request| self.member_remove(request).await),
+            Method::MemberUpdate => handle!(self, call, message, |request| self.member_update(request).await),
+            Method::MemberPromote => handle!(self, call, message, |request| self.member_promote(request).await),
             Method::Alarm => handle!(self, call, message, |request| self.alarm(request).await),
             Method::Status => handle!(self, call, message, |request| self.status(request)),
             Method::Defragment => handle!(self, call, message, |request| self.defragment(request)),
             Method::Hash => handle!(self, call, message, |request| self.hash(request).await),
             Method::HashKv => handle!(self, call, message, |request| self.hash_kv(request).await),
-            Method::MoveLeader => handle!(self, call, message, |request| self.move_leader(request)),
+            Method::MoveLeader => handle!(self, call, message, |request| self.move_leader(request).await),
             Method::Downgrade => handle!(self, call, message, |request| self.downgrade(request).await),
             Method::AuthStatus => handle!(self, call, message, |request| self.auth_status(request).await),
             Method::AuthDisable => handle!(self, call, message, |request| self.auth_disable(request).await),
@@ -189,6 +196,9 @@ impl Api {
     fn admit(&self, call: &Call) -> Result<(), Status> {
         let version = call.client_version().map_err(|_| Code::InvalidClientAPIVersion)?;
         self.metrics.requested(call.method.kind(), version);
+        if self.node.is_learner() && !learners_serve(call.method) {
+            return Err(Code::NotSupportedForLearner.into());
+        }
         if call.requires_leader() && self.node.leader().is_none() {
             return Err(Code::NoLeader.into());
         }
@@ -206,6 +216,19 @@ impl Api {
         self.metrics.received_message(call.method);
         decode(message).map_err(|error| unreadable("grpc: failed to unmarshal the received message", &error))
     }
+}
+
+/// Whether a member that only listens answers such a call; of ranges only those that may be stale.
+const fn learners_serve(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Status
+            | Method::Range
+            | Method::Snapshot
+            | Method::HealthCheck
+            | Method::HealthList
+            | Method::HealthWatch
+    )
 }
 
 /// Tells of a call that took long: who asked for what, and how much went to and fro. Never what was in it.

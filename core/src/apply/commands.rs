@@ -2,9 +2,8 @@
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{self as pb, AlarmMember, AlarmType, ResponseHeader};
+use keelkv_proto::keelkv;
 use keelkv_proto::keelkv::command::Body;
-use keelkv_proto::keelkv::{self, MemberRecord};
-use keelkv_proto::membershippb::ClusterMemberAttrSetRequest;
 use prost::Message;
 
 use super::check;
@@ -40,12 +39,15 @@ impl Machine {
             Body::LeaseRevoke(request) => self.lease_revoke(context, request).map(Reply::LeaseRevoke),
             Body::LeaseCheckpoint(request) => Ok(Reply::LeaseCheckpoint(self.lease_checkpoint(request))),
             Body::Alarm(request) => self.alarm(request).map(Reply::Alarm),
-            Body::MemberAttributes(request) => Ok(self.member_attributes(request)),
+            Body::MemberStarted(started) => self.member_started(started),
             Body::ClusterVersion(request) => {
                 self.set_cluster_version(request.ver.clone());
                 Ok(Reply::Done)
             }
-            Body::MemberPut(member) => self.member_put(member),
+            Body::Found(table) => Ok(self.found(table)),
+            Body::MemberAdd(member) => self.member_add(member),
+            Body::MemberUpdate(member) => self.member_update(member),
+            Body::MemberPromote(id) => self.member_promote(*id),
             Body::MemberRemove(id) => self.member_remove(*id),
         };
         match answer {
@@ -74,9 +76,12 @@ impl Machine {
             | Body::LeaseRevoke(_) => true,
             Body::LeaseCheckpoint(_)
             | Body::Alarm(_)
-            | Body::MemberAttributes(_)
+            | Body::MemberStarted(_)
             | Body::ClusterVersion(_)
-            | Body::MemberPut(_)
+            | Body::Found(_)
+            | Body::MemberAdd(_)
+            | Body::MemberUpdate(_)
+            | Body::MemberPromote(_)
             | Body::MemberRemove(_) => false,
         };
         if touches_keys && has(AlarmType::Corrupt) {
@@ -182,37 +187,5 @@ impl Machine {
             Err(_) => return Err(Error::new(Code::BadRequest, "unknown alarm action").into()),
         }
         Ok(pb::AlarmResponse { header: self.header(), alarms })
-    }
-
-    /// Name and client URLs, as a member publishes them when it has started. One that was removed
-    /// meanwhile is passed over.
-    fn member_attributes(&mut self, request: &ClusterMemberAttrSetRequest) -> Reply {
-        let attributes = request.member_attributes.clone().unwrap_or_default();
-        let known = self.state.member(request.member_id);
-        if let Some(mut member) = known {
-            member.name = attributes.name;
-            member.client_urls = attributes.client_urls;
-            self.write_member(member);
-        }
-        Reply::Done
-    }
-
-    fn member_put(&mut self, member: &MemberRecord) -> Result<Reply, ReadError> {
-        if self.state.is_removed(member.id) {
-            return Err(Code::MemberNotFound.into());
-        }
-        self.write_member(MemberRecord { removed: false, ..member.clone() });
-        Ok(Reply::Done)
-    }
-
-    fn member_remove(&mut self, id: u64) -> Result<Reply, ReadError> {
-        let Some(member) = self.state.member(id) else { return Err(Code::MemberNotFound.into()) };
-        self.write_member(MemberRecord { removed: true, ..member });
-        Ok(Reply::Done)
-    }
-
-    fn write_member(&mut self, member: MemberRecord) {
-        self.writer.batch().put(Table::Members, member.id.to_be_bytes().to_vec(), member.encode_to_vec());
-        self.state.members.write().insert(member.id, member);
     }
 }

@@ -21,6 +21,7 @@ mod intervals;
 mod keys;
 mod leases;
 mod machine;
+mod members;
 mod sinks;
 mod state_view;
 

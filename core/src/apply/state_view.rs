@@ -8,6 +8,7 @@ use keelkv_proto::etcdserverpb::{AlarmMember, AlarmType};
 use keelkv_proto::keelkv::MemberRecord;
 use parking_lot::RwLock;
 use prost::Message;
+use tokio::sync::watch;
 
 use super::leases::{Lease, Leases};
 use crate::storage::engine::{EngineRead, Table};
@@ -22,6 +23,8 @@ pub struct StateView {
     /// With those that were removed.
     pub(super) members: RwLock<BTreeMap<u64, MemberRecord>>,
     pub(super) cluster_version: RwLock<String>,
+    /// Counts changes of the members.
+    members_changed: watch::Sender<u64>,
 }
 
 impl StateView {
@@ -73,6 +76,33 @@ impl StateView {
         self.members.read().get(&id).is_some_and(|member| member.removed)
     }
 
+    /// A member of the cluster, or one that was.
+    pub fn member_or_removed(&self, id: u64) -> Option<MemberRecord> {
+        self.members.read().get(&id).cloned()
+    }
+
+    /// Whether there is a table of members yet.
+    pub fn knows_members(&self) -> bool {
+        !self.members.read().is_empty()
+    }
+
+    /// Told of each change of the members.
+    pub fn members_changed(&self) -> watch::Receiver<u64> {
+        self.members_changed.subscribe()
+    }
+
+    /// The newest format of commands that all members can apply. One that never started counts for the oldest.
+    pub fn command_format(&self) -> u32 {
+        let members = self.members.read();
+        let formats = members.values().filter(|member| !member.removed).map(|member| member.command_format.max(1));
+        formats.min().unwrap_or(1)
+    }
+
+    pub(super) fn set_member(&self, member: MemberRecord) {
+        self.members.write().insert(member.id, member);
+        self.members_changed.send_modify(|changes| *changes += 1);
+    }
+
     /// The cluster version, if it was decided.
     pub fn cluster_version(&self) -> Option<String> {
         let version = self.cluster_version.read();
@@ -97,6 +127,7 @@ impl StateView {
         *self.leases.write() = leases;
         *self.alarms.write() = alarms;
         *self.members.write() = members;
+        self.members_changed.send_modify(|changes| *changes += 1);
         *self.cluster_version.write() = cluster_version;
         Ok(())
     }

@@ -124,6 +124,27 @@ async fn serve(config: &ServerConfig) -> Ended {
         // Nothing was promised to anybody yet.
         number = signals.next() => return Ended::Signal(number),
     };
+    let ready = async {
+        if server.ready().await {
+            announce(&server);
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        number = signals.next() => Ended::Signal(number),
+        reason = server.failed() => {
+            tracing::error!(target: FATAL, reason, "the member cannot go on");
+            Ended::Failed
+        }
+        () = ready => Ended::Failed,
+    };
+    // Signals that come now are taken and change nothing: the server is stopping already.
+    server.stop().await;
+    ended
+}
+
+/// Tells everybody who waits for it that clients are served.
+fn announce(server: &Server) {
     tracing::info!("ready to serve client requests");
     for address in server.client_addresses() {
         tracing::info!(%address, traffic = "grpc+http", "serving client traffic insecurely; this is strongly discouraged!");
@@ -132,16 +153,6 @@ async fn serve(config: &ServerConfig) -> Ended {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
     }
-    let ended = tokio::select! {
-        number = signals.next() => Ended::Signal(number),
-        reason = server.failed() => {
-            tracing::error!(target: FATAL, reason, "the member cannot go on");
-            Ended::Failed
-        }
-    };
-    // Signals that come now are taken and change nothing: the server is stopping already.
-    server.stop().await;
-    ended
 }
 
 /// The signals that end a server.

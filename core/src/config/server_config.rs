@@ -42,6 +42,14 @@ pub struct ServerConfig {
     pub names_cluster: bool,
     /// Make a cluster, or join one?
     pub cluster_state: ClusterState,
+    /// Make a cluster of one out of the data of a larger one that is lost?
+    pub force_new_cluster: bool,
+    /// Refuse membership changes that risk the quorum?
+    pub strict_reconfig: bool,
+    /// Learners allowed at once.
+    pub max_learners: u32,
+    /// Ask before an election whether it could be won?
+    pub pre_vote: bool,
     /// Time between a leader's heartbeats.
     pub heartbeat: Duration,
     /// Silence of the leader after which members elect another.
@@ -223,6 +231,13 @@ impl ServerConfig {
             },
             heartbeat: Duration::from_millis(settings.unsigned("heartbeat-interval")?),
             election: Duration::from_millis(settings.unsigned("election-timeout")?),
+            force_new_cluster: settings.switch("force-new-cluster"),
+            strict_reconfig: settings.switch("strict-reconfig-check"),
+            max_learners: match u32::try_from(settings.signed("max-learners")?) {
+                Ok(count) if count > 0 => count,
+                _ => return Err(ConfigError::invalid("--max-learners must be greater than 0")),
+            },
+            pre_vote: settings.switch("pre-vote"),
             limits: ServerLimits {
                 max_request_bytes: at_most(settings.unsigned("max-request-bytes")?),
                 max_txn_ops: at_most(settings.unsigned("max-txn-ops")?),
@@ -268,22 +283,10 @@ impl ServerConfig {
         Ok(config)
     }
 
-    /// Refuses what could not start a new cluster. A member that has its data already is not asked: it knows
+    /// Refuses what could neither found a cluster nor join one. A member that has its data already is not asked: it knows
     /// its cluster from there, and the flags only say how it once began.
     pub fn check_bootstrap(&self) -> Result<(), ConfigError> {
-        self.initial_cluster.check(&self.name, &self.advertise_peer).map_err(ConfigError::invalid)?;
-        if self.cluster_state == ClusterState::Existing {
-            return Err(ConfigError::invalid(
-                "--initial-cluster-state=existing: this version runs one member and joins no others; use new",
-            ));
-        }
-        let members = self.initial_cluster.members().len();
-        if members > 1 {
-            return Err(ConfigError::invalid(format!(
-                "--initial-cluster names {members} members: this version runs one; name only this one"
-            )));
-        }
-        Ok(())
+        self.initial_cluster.check(&self.name, &self.advertise_peer).map_err(ConfigError::invalid)
     }
 }
 

@@ -13,7 +13,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
 
 use super::*;
-use crate::consensus::{Answers, StoredMembership};
+use crate::consensus::{Done, Origin, StoredMembership};
 use crate::env::{Env, TokioEnv};
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{FileDisk, LogOptions, SimDisk};
@@ -65,7 +65,7 @@ impl RaftStateMachine<RaftConfig> for Machine {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership);
             }
             if let Some(responder) = responder {
-                responder.send(Answers::default());
+                responder.send(Done);
             }
         }
         Ok(())
@@ -131,7 +131,7 @@ async fn the_suite_passes_on_a_directory() {
 
 fn commands(index: u64) -> Entry {
     let command = Command { sequence: index, actor: "a".repeat(100), ..Command::default() };
-    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Packed::new(vec![command])) }
+    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Packed::new(vec![command], Origin::default())) }
 }
 
 async fn append(store: &mut LogStore, entries: Vec<Entry>) {

@@ -1,25 +1,42 @@
 //! Agreement: a thin adapter around openraft.
+//!
+//! ```text
+//! requests ─> proposer ─> openraft ─> log store ─> the log
+//!                           │   ▲
+//!                 network ◀─┘   │ wire ◀─ other members
+//!                           └─> state machine ─> apply, and the proposer's answers
+//! ```
 
 mod callback;
+mod digests;
 mod log_store;
 mod membership;
 mod network;
 mod packed;
 mod proposer;
 mod raft_types;
+mod receiving;
+mod sending;
 mod slow_apply;
+mod snapshot_data;
 mod state_machine;
 #[cfg(test)]
 mod suite_tests;
+pub mod wire;
 
 pub use self::callback::Callback;
+pub use self::digests::Digests;
 pub use self::log_store::LogStore;
 pub use self::membership::{
     decode_membership, decode_stored_membership, encode_membership, encode_stored_membership, log_id,
 };
-pub use self::network::NoPeers;
-pub use self::packed::{Answers, Packed};
-pub use self::proposer::{Proposer, Submit};
-pub use self::raft_types::{Entry, LeaderId, LogId, Payload, RaftConfig, Runtime, StoredMembership, Vote, WriteResult};
+pub use self::network::{Network, Timing};
+pub use self::packed::{Origin, Packed};
+pub use self::proposer::{Landing, Proposer, Route, Submit};
+pub use self::raft_types::{
+    Done, Entry, LeaderId, LogId, Payload, RaftConfig, Runtime, StoredMembership, Vote, WriteResult,
+};
+pub use self::receiving::Receiving;
 pub use self::slow_apply::SlowApply;
-pub use self::state_machine::{Snapshot, SnapshotBuilder, SnapshotData, StateMachine};
+pub use self::snapshot_data::{SnapshotData, Spool, SpoolPlace};
+pub use self::state_machine::{Around, Snapshot, SnapshotBuilder, StateMachine};

@@ -7,33 +7,50 @@ use bytes::Bytes;
 use keelkv_proto::keelkv::{Command, CommandBatch};
 use prost::Message;
 
-use crate::types::Applied;
-
 /// Commands that share a log entry. Cheap to clone; what the disk and the network carry is encoded
 /// once, by the member that proposed it.
 #[derive(Clone)]
 pub struct Packed {
     encoded: Bytes,
     commands: Arc<[Command]>,
+    origin: Origin,
+}
+
+/// Who proposed an entry: a member in one of its runs, and its own number for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The member.
+    pub member: u64,
+    /// The random number of its run.
+    pub run: u64,
+    /// Its number for the entry.
+    pub flight: u64,
 }
 
 impl Packed {
     /// Packs commands, in the order in which they are to be applied.
-    pub fn new(commands: Vec<Command>) -> Self {
-        let batch = CommandBatch { commands };
+    pub fn new(commands: Vec<Command>, origin: Origin) -> Self {
+        let Origin { member, run, flight } = origin;
+        let batch = CommandBatch { commands, origin_member: member, origin_run: run, flight };
         let encoded = Bytes::from(batch.encode_to_vec());
-        Self { encoded, commands: batch.commands.into() }
+        Self { encoded, commands: batch.commands.into(), origin }
     }
 
     /// Reads what [`Packed::encoded`] gave.
     pub fn decode(encoded: Bytes) -> Result<Self, prost::DecodeError> {
         let batch = CommandBatch::decode(encoded.clone())?;
-        Ok(Self { encoded, commands: batch.commands.into() })
+        let origin = Origin { member: batch.origin_member, run: batch.origin_run, flight: batch.flight };
+        Ok(Self { encoded, commands: batch.commands.into(), origin })
     }
 
     /// The bytes for disk and network.
     pub const fn encoded(&self) -> &Bytes {
         &self.encoded
+    }
+
+    /// Who proposed it.
+    pub const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The commands in order.
@@ -51,15 +68,5 @@ impl fmt::Debug for Packed {
 impl fmt::Display for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
-    }
-}
-
-/// What the commands of one entry came to, in their order.
-#[derive(Clone, Debug, Default)]
-pub struct Answers(pub Vec<Applied>);
-
-impl fmt::Display for Answers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} answers", self.0.len())
     }
 }

@@ -1,25 +1,27 @@
 //! From many waiting requests to few log entries.
 //!
 //! ```text
-//! propose ─▶ waiting ─▶ pump packs up to a limit ─▶ raft ─▶ log, quorum, apply
+//! propose ─▶ waiting ─▶ pump packs up to a limit ─▶ this member's raft, or the leader's
 //!    ▲                                                          │
-//!    └── each request's own answer ◀── one callback per entry ◀─┘
+//!    └── each request's own answer ◀── the entry is applied here ◀─┘
 //! ```
 //!
 //! A few entries are on their way at a time; what arrives meanwhile waits and shares the next one, so
 //! the fuller the server, the fewer entries and syncs per request.
+//!
+//! Wherever the leader is, an entry's answers are what came of it on this member: it knows its own entries by the
+//! number that they carry. An entry is handed over once. Only if it surely did not get into a log it waits again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keelkv_proto::keelkv::Command;
-use openraft::errors::ClientWriteError;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Callback, Packed, WriteResult};
+use super::{Origin, Packed};
 use crate::env::Env;
 use crate::types::{Applied, Code, Error};
 
@@ -34,11 +36,25 @@ const MAX_WAITING_BYTES: usize = 256 << 20;
 /// How often requests that took too long are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the pump needs from the raft core.
+/// Who leads, and since which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The leader's member id.
+    pub leader: u64,
+    /// The term it leads in.
+    pub term: u64,
+}
+
+/// What the pump needs from the member.
 pub trait Submit: Send + Sync + 'static {
-    /// Hands an entry to the core. The callback is called when it was applied or refused, and
-    /// dropped if the core stopped.
-    fn submit(&self, entry: Packed, done: Callback<WriteResult>) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Waits until somebody leads, after a pause if the last one that did so refused an entry.
+    fn route(&self, refused: bool) -> impl Future<Output = Route> + Send;
+
+    /// Hands an entry over, once. `landing` is told if it did not get into a log, or is dropped.
+    fn submit(&self, entry: Packed, route: Route, landing: Landing) -> impl Future<Output = ()> + Send;
+
+    /// What to answer a request from `since` whose time is over.
+    fn late(&self, since: Duration) -> Code;
 }
 
 /// Packs requests into log entries and brings the answers back.
@@ -50,6 +66,8 @@ pub struct Proposer {
 struct Shared {
     env: Arc<dyn Env>,
     timeout: Duration,
+    /// Of the entries made here; their flight is set for each.
+    origin: Origin,
     state: Mutex<State>,
     /// Something waits and there is room for another entry, or all is over.
     work: Notify,
@@ -62,8 +80,8 @@ struct State {
     /// Entries on their way whose requests have not been given up, by a number of our own.
     flights: BTreeMap<u64, Flight>,
     next_flight: u64,
-    in_flight: usize,
     outstanding: usize,
+    refused: bool,
     closed: Option<Error>,
 }
 
@@ -76,14 +94,17 @@ struct Waiting {
 
 struct Flight {
     oldest: Duration,
-    answers: Vec<oneshot::Sender<Applied>>,
+    term: u64,
+    entry: Packed,
+    answers: Vec<(Duration, oneshot::Sender<Applied>)>,
 }
 
 impl Proposer {
-    /// A proposer whose requests are given up after `timeout`. Nothing moves before
+    /// A proposer of one member's run, whose requests are given up after `timeout`. Nothing moves before
     /// [`Proposer::run`].
-    pub fn new(env: Arc<dyn Env>, timeout: Duration) -> Self {
-        let shared = Shared { env, timeout, state: Mutex::default(), work: Notify::new() };
+    pub fn new(env: Arc<dyn Env>, timeout: Duration, member: u64, run: u64) -> Self {
+        let origin = Origin { member, run, flight: 0 };
+        let shared = Shared { env, timeout, origin, state: Mutex::default(), work: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -109,7 +130,7 @@ impl Proposer {
             state.outstanding += 1;
             state.waiting_bytes += bytes;
             state.waiting.push_back(Waiting { command, bytes, since, answer });
-            state.waiting.len() == 1 && state.in_flight < MAX_IN_FLIGHT
+            state.waiting.len() == 1 && state.flights.len() < MAX_IN_FLIGHT
         };
         if wake {
             self.shared.work.notify_one();
@@ -122,25 +143,52 @@ impl Proposer {
         self.shared.state.lock().outstanding
     }
 
-    /// Moves requests into the core until [`Proposer::close`]. Runs beside the core.
+    /// Moves requests to the leader until [`Proposer::close`]. Runs beside the core.
     pub async fn run(self, core: impl Submit) {
         loop {
-            let Some((entry, flight)) = self.shared.pack().await else { return };
-            let shared = Arc::clone(&self.shared);
-            let landing = Landing { shared, flight, result: None };
-            let done = Callback::new(move |result| landing.complete(result));
-            // A refusal drops the callback, which answers for the flight.
-            if let Err(error) = core.submit(entry, done).await {
-                self.close(error);
+            let Some(refused) = self.shared.ready().await else { return };
+            let route = tokio::select! {
+                biased;
+                route = core.route(refused) => route,
+                () = self.shared.closed() => return,
+            };
+            if let Some((entry, flight)) = self.shared.pack(route) {
+                let landing = Landing { shared: Arc::clone(&self.shared), flight };
+                core.submit(entry, route, landing).await;
             }
         }
     }
 
     /// Gives up requests that took too long, until [`Proposer::close`].
-    pub async fn sweep(self) {
+    pub async fn sweep(self, core: impl Submit) {
         while self.shared.state.lock().closed.is_none() {
             self.shared.env.sleep(SWEEP_INTERVAL).await;
-            self.shared.give_up_late();
+            self.shared.give_up_late(&core);
+        }
+    }
+
+    /// An entry was applied here: if it is one of this run, whoever waits is answered.
+    pub(super) fn applied(&self, origin: Origin, answers: Vec<Applied>) {
+        let own = self.shared.origin;
+        if (origin.member, origin.run) != (own.member, own.run) {
+            return;
+        }
+        if let Some(landed) = self.shared.take(origin.flight) {
+            for ((_, answer), applied) in landed.answers.into_iter().zip(answers) {
+                // Whoever asked may have gone away.
+                let _ = answer.send(applied);
+            }
+        }
+    }
+
+    /// An entry of `term` was applied here: those of earlier terms that have not come by will not come any more.
+    pub(super) fn term_applied(&self, term: u64) {
+        let lost: Vec<u64> = {
+            let state = self.shared.state.lock();
+            state.flights.iter().filter(|(_, flight)| flight.term < term).map(|(id, _)| *id).collect()
+        };
+        for flight in lost {
+            self.shared.fail(flight, Code::TimeoutDueToLeaderFail);
         }
     }
 
@@ -160,9 +208,10 @@ impl Proposer {
         for waiting in waiting {
             let _ = waiting.answer.send(Err(error.clone()));
         }
-        for answer in flights.into_values().flat_map(|flight| flight.answers) {
+        for (_, answer) in flights.into_values().flat_map(|flight| flight.answers) {
             let _ = answer.send(Err(error.clone()));
         }
+        self.shared.work.notify_waiters();
         self.shared.work.notify_one();
     }
 }
@@ -170,39 +219,90 @@ impl Proposer {
 impl std::fmt::Debug for Proposer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.shared.state.lock();
-        f.debug_struct("Proposer").field("waiting", &state.waiting.len()).field("in_flight", &state.in_flight).finish()
+        let (waiting, flights) = (state.waiting.len(), state.flights.len());
+        f.debug_struct("Proposer").field("waiting", &waiting).field("in_flight", &flights).finish()
     }
 }
 
 impl Shared {
-    /// Waits for requests and for room, and takes as many as may share an entry; `None` at the end.
-    async fn pack(&self) -> Option<(Packed, u64)> {
+    /// Waits for requests and for room; whether an entry was refused just now. `None` at the end.
+    async fn ready(&self) -> Option<bool> {
         loop {
             {
                 let mut state = self.state.lock();
                 if state.closed.is_some() {
                     return None;
                 }
-                if state.in_flight < MAX_IN_FLIGHT
-                    && let Some(packed) = state.take()
-                {
-                    return Some(packed);
+                if state.flights.len() < MAX_IN_FLIGHT && !state.waiting.is_empty() {
+                    return Some(std::mem::take(&mut state.refused));
                 }
             }
             self.work.notified().await;
         }
     }
 
-    fn give_up_late(&self) {
+    /// Completes at the end.
+    async fn closed(&self) {
+        loop {
+            let changed = self.work.notified();
+            if self.state.lock().closed.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes as many requests as may share an entry.
+    fn pack(&self, route: Route) -> Option<(Packed, u64)> {
+        self.state.lock().take(self.origin, route.term)
+    }
+
+    /// Ends a flight.
+    fn take(&self, flight: u64) -> Option<Flight> {
+        let (landed, wake) = {
+            let mut state = self.state.lock();
+            let landed = state.flights.remove(&flight)?;
+            state.outstanding = state.outstanding.saturating_sub(landed.answers.len());
+            (landed, !state.waiting.is_empty())
+        };
+        if wake {
+            self.work.notify_one();
+        }
+        Some(landed)
+    }
+
+    fn fail(&self, flight: u64, code: Code) {
+        for (_, answer) in self.take(flight).into_iter().flat_map(|flight| flight.answers) {
+            let _ = answer.send(Err(code.into()));
+        }
+    }
+
+    /// Lets the requests of an entry that is surely in no log wait again, before all others.
+    fn again(&self, flight: u64) {
+        {
+            let mut state = self.state.lock();
+            let Some(refused) = state.flights.remove(&flight) else { return };
+            state.refused = true;
+            let commands = refused.entry.commands().iter().cloned();
+            for (command, (since, answer)) in commands.zip(refused.answers).rev() {
+                let bytes = command.encoded_len();
+                state.waiting_bytes += bytes;
+                state.waiting.push_front(Waiting { command, bytes, since, answer });
+            }
+        }
+        self.work.notify_one();
+    }
+
+    fn give_up_late(&self, core: &impl Submit) {
         let now = self.env.now();
         let late = |since: Duration| now.saturating_sub(since) > self.timeout;
         let mut answers = Vec::new();
-        {
+        let wake = {
             let mut state = self.state.lock();
             while state.waiting.front().is_some_and(|first| late(first.since)) {
                 if let Some(first) = state.waiting.pop_front() {
                     state.waiting_bytes -= first.bytes;
-                    answers.push(first.answer);
+                    answers.push((first.since, first.answer));
                 }
             }
             let flights: Vec<u64> =
@@ -211,15 +311,19 @@ impl Shared {
                 answers.extend(state.flights.remove(&id).into_iter().flat_map(|flight| flight.answers));
             }
             state.outstanding = state.outstanding.saturating_sub(answers.len());
+            !answers.is_empty() && !state.waiting.is_empty()
+        };
+        if wake {
+            self.work.notify_one();
         }
-        for answer in answers {
-            let _ = answer.send(Err(Code::Timeout.into()));
+        for (since, answer) in answers {
+            let _ = answer.send(Err(core.late(since).into()));
         }
     }
 }
 
 impl State {
-    fn take(&mut self) -> Option<(Packed, u64)> {
+    fn take(&mut self, origin: Origin, term: u64) -> Option<(Packed, u64)> {
         let oldest = self.waiting.front()?.since;
         let mut commands = Vec::with_capacity(self.waiting.len().min(MAX_PACKED_COMMANDS));
         let mut answers = Vec::with_capacity(commands.capacity());
@@ -233,57 +337,36 @@ impl State {
             // Whoever asked may have gone away; the command was accepted and is carried out.
             bytes += first.bytes;
             commands.push(first.command);
-            answers.push(first.answer);
+            answers.push((first.since, first.answer));
         }
-        let id = self.next_flight;
+        let flight = self.next_flight;
         self.next_flight += 1;
-        self.in_flight += 1;
-        self.flights.insert(id, Flight { oldest, answers });
-        Some((Packed::new(commands), id))
+        let entry = Packed::new(commands, Origin { flight, ..origin });
+        self.flights.insert(flight, Flight { oldest, term, entry: entry.clone(), answers });
+        Some((entry, flight))
     }
 }
 
-/// Ends a flight exactly once: with the core's result, or without one if the core dropped it.
-struct Landing {
+/// Tells how an entry fared on its way to a log. Dropped, it tells nothing: the entry may come by.
+pub struct Landing {
     shared: Arc<Shared>,
     flight: u64,
-    result: Option<WriteResult>,
 }
 
 impl Landing {
-    fn complete(mut self, result: WriteResult) {
-        self.result = Some(result);
+    /// The entry is surely in no log, and never will be: its requests wait for another leader.
+    pub fn refused(self) {
+        self.shared.again(self.flight);
+    }
+
+    /// The entry is given up, and its requests get this answer.
+    pub fn failed(self, code: Code) {
+        self.shared.fail(self.flight, code);
     }
 }
 
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let (flight, wake) = {
-            let mut state = self.shared.state.lock();
-            state.in_flight -= 1;
-            let flight = state.flights.remove(&self.flight);
-            state.outstanding = state.outstanding.saturating_sub(flight.as_ref().map_or(0, |f| f.answers.len()));
-            (flight, !state.waiting.is_empty() || state.closed.is_some())
-        };
-        if wake {
-            self.shared.work.notify_one();
-        }
-        let Some(flight) = flight else { return };
-        let error = match self.result.take() {
-            Some(Ok(response)) => {
-                for (answer, applied) in flight.answers.into_iter().zip(response.data.0) {
-                    let _ = answer.send(applied);
-                }
-                return;
-            }
-            // It was refused before it reached the log.
-            Some(Err(ClientWriteError::ForwardToLeader(_))) => Code::NoLeader,
-            // It was in the log of a leader that was replaced: perhaps kept, perhaps not.
-            Some(Err(_)) => Code::TimeoutDueToLeaderFail,
-            None => Code::Stopped,
-        };
-        for answer in flight.answers {
-            let _ = answer.send(Err(error.into()));
-        }
+impl std::fmt::Debug for Landing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Landing").field("flight", &self.flight).finish()
     }
 }

@@ -5,7 +5,7 @@ use openraft::type_config::alias::LogIdOf;
 use openraft::{EmptyNode, EntryPayload, RaftTypeConfig, TokioRuntime};
 use openraft_rt::deterministic_rng::DeterministicRng;
 
-use super::{Answers, Callback, Packed};
+use super::{Callback, Packed};
 
 /// keelkv's choice of types.
 #[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
@@ -31,9 +31,19 @@ pub type WriteResult =
 /// Tokio's time and tasks, with randomness from a seed set where the member starts.
 pub type Runtime = DeterministicRng<TokioRuntime>;
 
+/// What the library is told of an entry that was applied. Its answers go elsewhere: see [`super::Proposer`].
+#[derive(Debug, Clone, Copy)]
+pub struct Done;
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("done")
+    }
+}
+
 impl RaftTypeConfig for RaftConfig {
     type D = Packed;
-    type R = Answers;
+    type R = Done;
     type NodeId = u64;
     type Node = EmptyNode;
     type Term = u64;

@@ -82,9 +82,12 @@ const fn kind(body: &Body) -> &'static str {
         Body::LeaseRevoke(_) => "lease_revoke",
         Body::LeaseCheckpoint(_) => "lease_checkpoint",
         Body::Alarm(_) => "alarm",
-        Body::MemberAttributes(_) => "cluster_member_attr_set",
+        Body::MemberStarted(_) => "cluster_member_attr_set",
         Body::ClusterVersion(_) => "cluster_version_set",
-        Body::MemberPut(_) => "member_put",
+        Body::Found(_) => "found",
+        Body::MemberAdd(_) => "member_add",
+        Body::MemberUpdate(_) => "member_update",
+        Body::MemberPromote(_) => "member_promote",
         Body::MemberRemove(_) => "member_remove",
     }
 }
@@ -93,18 +96,17 @@ const fn kind(body: &Body) -> &'static str {
 mod tests {
     use keelkv_proto::keelkv::Command;
 
-    use super::super::{Packed, log_id};
+    use super::super::{Origin, Packed, log_id};
     use super::*;
 
     #[test]
     fn counts_what_took_longer_and_names_kinds_only() {
         let command = |body| Command { body: Some(body), ..Command::default() };
         let secret = keelkv_proto::etcdserverpb::PutRequest { key: b"secret".to_vec().into(), ..Default::default() };
-        let packed = Packed::new(vec![
-            command(Body::Put(secret.clone())),
-            command(Body::MemberRemove(1)),
-            command(Body::Put(secret)),
-        ]);
+        let packed = Packed::new(
+            vec![command(Body::Put(secret.clone())), command(Body::MemberRemove(1)), command(Body::Put(secret))],
+            Origin::default(),
+        );
         let payload = Payload::Normal(packed);
         let text = describe(&payload);
         assert!(text.starts_with("put:2 member_remove:1 size:") && !text.contains("secret"), "{text}");

@@ -7,25 +7,21 @@ use futures::{Stream, StreamExt};
 use keelkv_proto::keelkv::AppliedRecord;
 use openraft::storage::{EntryResponder, RaftStateMachine, SnapshotMeta};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
+use tokio::sync::watch;
 
+use super::digests::Digests;
+use super::snapshot_data::SnapshotData;
 use super::{
-    Answers, Entry, LogId, RaftConfig, SlowApply, StoredMembership, decode_stored_membership, encode_stored_membership,
-    log_id,
+    Done, Entry, LogId, Proposer, RaftConfig, SlowApply, StoredMembership, decode_stored_membership,
+    encode_stored_membership, log_id,
 };
 use crate::apply::{Content, EntryAt, Export, Machine};
-use crate::env::Env;
+use crate::env::{Aside, Env};
 use crate::storage::backing::Backing;
-use crate::types::Applied;
 
-/// What travels when a member is too far behind for the log: a pinned state, read piece by piece.
-/// Nothing if nothing was applied yet.
-pub type SnapshotData = Option<Export>;
 /// A snapshot with the place in the log that it stands for.
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<RaftConfig, SnapshotData>;
 type Meta = openraft::type_config::alias::SnapshotMetaOf<RaftConfig>;
-
-/// About how much of a state is in memory while it is installed.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Feeds committed entries to the [`Machine`], which counts places in the log from 1 as etcd does, so
 /// that 0 stands for nothing applied; the first entry here has index 0.
@@ -33,32 +29,72 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct StateMachine {
     env: Arc<dyn Env>,
     machine: Machine,
-    backing: Backing,
     membership: StoredMembership,
     last_applied: Option<LogId>,
     /// Whether there is a state that could be sent.
     has_snapshot: bool,
-    slow: SlowApply,
+    around: Around,
+}
+
+/// What a state machine works with, and whom it tells.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// Where the state goes.
+    pub backing: Backing,
+    /// Hears of each entry that was applied.
+    pub proposer: Proposer,
+    /// Told what the state came to.
+    pub digests: Digests,
+    /// Told how many entries were applied.
+    pub applied: watch::Sender<u64>,
+    /// Counts what took long.
+    pub slow: SlowApply,
+    /// Reads received states from the disk.
+    pub aside: Arc<Aside>,
 }
 
 impl StateMachine {
     /// A state machine that goes on where `machine` stands.
-    pub fn new(env: &Arc<dyn Env>, machine: Machine, backing: Backing, slow: SlowApply) -> io::Result<Self> {
+    pub fn new(env: &Arc<dyn Env>, machine: Machine, around: Around) -> io::Result<Self> {
         let Meta { last_log_id, last_membership } = meta(machine.applied())?;
         Ok(Self {
             env: Arc::clone(env),
             machine,
-            backing,
             membership: last_membership,
             has_snapshot: last_log_id.is_some(),
             last_applied: last_log_id,
-            slow,
+            around,
         })
     }
 
-    fn apply_one(&mut self, at: EntryAt, content: Content<'_>) -> io::Result<Vec<Applied>> {
-        self.machine.apply_entry(at, content).map_err(io::Error::other)
+    /// Applies an entry and tells whoever waits for it.
+    fn apply_one(&mut self, entry: &Entry) -> io::Result<()> {
+        let term = term_of(&entry.log_id);
+        let at = EntryAt { index: entry.log_id.index() + 1, term };
+        let content = match &entry.payload {
+            EntryPayload::Blank => Content::Blank,
+            EntryPayload::Normal(packed) => Content::Commands(packed.commands()),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Content::Membership(encode_stored_membership(&self.membership).into())
+            }
+        };
+        let answers = self.machine.apply_entry(at, content).map_err(io::Error::other)?;
+        let earlier = self.last_applied.replace(entry.log_id);
+        self.around.digests.applied(self.machine.applied());
+        self.around.applied.send_replace(at.index);
+        if let EntryPayload::Normal(packed) = &entry.payload {
+            self.around.proposer.applied(packed.origin(), answers);
+        }
+        if earlier.is_none_or(|earlier| term_of(&earlier) != term) {
+            self.around.proposer.term_applied(term);
+        }
+        Ok(())
     }
+}
+
+const fn term_of(id: &LogId) -> u64 {
+    id.leader_id.term
 }
 
 impl RaftStateMachine<RaftConfig> for StateMachine {
@@ -75,22 +111,16 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let at = EntryAt { index: entry.log_id.index() + 1, term: entry.log_id.committed_leader_id().term };
+            // Whoever proposes stops when too much waits for the disk; others' entries have to wait here.
+            if self.around.backing.is_full() {
+                self.around.backing.settled().await?;
+            }
             let began = self.env.now();
-            let answers = match &entry.payload {
-                EntryPayload::Blank => self.apply_one(at, Content::Blank)?,
-                EntryPayload::Normal(packed) => self.apply_one(at, Content::Commands(packed.commands()))?,
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                    let encoded = encode_stored_membership(&self.membership);
-                    self.apply_one(at, Content::Membership(encoded.into()))?
-                }
-            };
-            self.last_applied = Some(entry.log_id);
+            self.apply_one(&entry)?;
             let took = self.env.now().saturating_sub(began);
-            self.slow.applied(took, || Entry { log_id: entry.log_id, payload: entry.payload });
+            self.around.slow.applied(took, || entry);
             if let Some(responder) = responder {
-                responder.send(Answers(answers));
+                responder.send(Done);
             }
         }
         Ok(())
@@ -98,21 +128,21 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
         self.has_snapshot = true;
-        Some(SnapshotBuilder { backing: self.backing.clone() })
+        Some(SnapshotBuilder { backing: self.around.backing.clone() })
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder { backing: self.backing.clone() }
+        SnapshotBuilder { backing: self.around.backing.clone() }
     }
 
     async fn install_snapshot(&mut self, meta: &Meta, mut snapshot: SnapshotData) -> io::Result<()> {
         self.machine.begin_install().await.map_err(io::Error::other)?;
-        if let Some(export) = &mut snapshot {
-            while let Some(chunk) = export.next_chunk(CHUNK_BYTES)? {
-                self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
-            }
+        while let Some(chunk) = snapshot.next_chunk(&self.around.aside).await? {
+            self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
         }
         self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
+        self.around.digests.applied(self.machine.applied());
+        self.around.applied.send_replace(self.machine.applied().index);
         self.membership = meta.last_membership.clone();
         self.last_applied = meta.last_log_id;
         self.has_snapshot = true;
@@ -123,7 +153,7 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
         if !self.has_snapshot {
             return Ok(None);
         }
-        SnapshotBuilder { backing: self.backing.clone() }.build_snapshot().await.map(Some)
+        SnapshotBuilder { backing: self.around.backing.clone() }.build_snapshot().await.map(Some)
     }
 }
 
@@ -140,7 +170,7 @@ impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
         let export = Export::open(&self.backing).await?;
         // Not durable here yet, and need not be: the log is purged by what is (see `node::tasks`).
         let meta = export.as_ref().map_or_else(|| Ok(Meta::default()), |export| meta(export.applied()))?;
-        Ok(Snapshot { meta, snapshot: export })
+        Ok(Snapshot { meta, snapshot: export.map_or(SnapshotData::Empty, SnapshotData::Pinned) })
     }
 }
 

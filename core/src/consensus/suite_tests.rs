@@ -1,13 +1,14 @@
 //! openraft's own storage suite, on our log and on both state engines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::runtime::{Builder, Handle};
 
-use super::{LogStore, Payload, RaftConfig, Runtime, SlowApply, StateMachine};
+use super::{Around, Digests, LogStore, Payload, Proposer, RaftConfig, Runtime, SlowApply, StateMachine};
 use crate::apply::{Machine, Sinks};
-use crate::env::{Env, TokioEnv};
+use crate::env::{Aside, Env, TokioEnv};
 use crate::lease::{Lessor, LessorOptions};
 use crate::storage::backing::{Backing, BackingOptions};
 use crate::storage::engine::StateEngine;
@@ -37,7 +38,15 @@ impl<H: Home> StoreBuilder<RaftConfig, LogStore, StateMachine, H::Keep> for Stor
         };
         let machine = Machine::open(&env, backing.clone(), sinks).expect("an empty state opens");
         let log: Log<Payload> = Log::open(&env, disk, LogOptions::default()).expect("an empty log opens");
-        let machine = StateMachine::new(&env, machine, backing, SlowApply::default()).expect("an empty state opens");
+        let around = Around {
+            backing,
+            proposer: Proposer::new(Arc::clone(&env), Duration::from_secs(5), 1, 1),
+            digests: Digests::default(),
+            applied: tokio::sync::watch::Sender::new(0),
+            slow: SlowApply::default(),
+            aside: Arc::new(Aside::start(env.as_ref(), "snapshots", "lost")),
+        };
+        let machine = StateMachine::new(&env, machine, around).expect("an empty state opens");
         Ok((keep, LogStore::new(log), machine))
     }
 }

@@ -250,5 +250,5 @@ impl Drop for Lessor {
 }
 
 fn not_primary() -> Error {
-    Error::new(Code::Unmapped, "not a primary lessor")
+    Error::new(Code::NotLeader, "not a primary lessor")
 }

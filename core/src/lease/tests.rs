@@ -196,7 +196,7 @@ fn a_renewal_that_waits_ends_with_the_reign() {
     world.lessor.demote();
     world.driver.settle();
     let error = renewal.try_recv().unwrap().unwrap_err();
-    assert_eq!((error.code(), error.message()), (Code::Unmapped, "not a primary lessor"));
+    assert_eq!((error.code(), error.message()), (Code::NotLeader, "not a primary lessor"));
     world.driver.advance(ms(100_000));
     assert_eq!(world.revoked(), [1], "nothing expires without a leader");
     // The proposal of the old term came to nothing; the next leader gives the lease its time again.

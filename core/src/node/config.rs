@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::peer::{NoPeers, Transport};
 use crate::storage::backing::BackingOptions;
 use crate::storage::engine::StateEngine;
 use crate::storage::log::LogOptions;
@@ -16,6 +17,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Where other members reach it. They make up its id, with the token.
     pub peer_urls: Vec<String>,
+    /// With whom it begins, and how it reaches them.
+    pub cluster: ClusterConfig,
     /// Where clients are told to reach it. None for a member that is only used in process.
     pub client_urls: Vec<String>,
     /// Keeps the ids of unrelated clusters apart.
@@ -43,6 +46,52 @@ pub struct NodeConfig {
     pub slow_apply: Duration,
     /// Whether the leader writes the remaining time of long leases to the log now and then.
     pub lease_checkpoint: bool,
+}
+
+/// With whom a member begins. Only a new data directory asks: later the member knows.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// All members that found the cluster together, or (to join one) that it has, this one included. Empty for a
+    /// member that founds a cluster alone.
+    pub members: Vec<Founder>,
+    /// Whether the cluster exists: this member was added to it.
+    pub exists: bool,
+    /// Whether the data becomes that of a cluster of one: what is left of a cluster that lost its quorum for good.
+    pub force_new: bool,
+    /// The way to the others.
+    pub transport: Arc<dyn Transport>,
+    /// Whether changes that would leave the cluster without a quorum are refused.
+    pub strict_reconfig: bool,
+    /// How many learners there may be.
+    pub max_learners: u32,
+    /// Whether a member asks whether it would win before it stands for election.
+    pub pre_vote: bool,
+    /// Bytes of snapshots sent a second, to each member.
+    pub snapshot_rate: u64,
+}
+
+/// A member that is named at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// Its name.
+    pub name: String,
+    /// Its peer URLs.
+    pub peer_urls: Vec<String>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            exists: false,
+            force_new: false,
+            transport: Arc::new(NoPeers),
+            strict_reconfig: true,
+            max_learners: 1,
+            pre_vote: true,
+            snapshot_rate: 256 << 20,
+        }
+    }
 }
 
 /// Where a member keeps its state.
@@ -90,6 +139,7 @@ impl Default for NodeConfig {
         Self {
             name: "default".into(),
             peer_urls: vec!["http://localhost:2380".into()],
+            cluster: ClusterConfig::default(),
             client_urls: Vec::new(),
             cluster_token: "etcd-cluster".into(),
             checks_identity: true,

@@ -24,6 +24,7 @@ use crate::storage::rocks::{RocksEngine, RocksOptions};
 /// The directories of a member, locked against a second one.
 #[derive(Debug)]
 pub(super) struct DataDir {
+    member: PathBuf,
     wal: PathBuf,
     state: PathBuf,
     /// Held for its lock.
@@ -58,7 +59,12 @@ impl DataDir {
         let state = member.join("state");
         make(&wal)?;
         make(&state)?;
-        Ok(Self { wal, state, _lock: lock })
+        Ok(Self { member, wal, state, _lock: lock })
+    }
+
+    /// The directory of everything that is the member's.
+    pub(super) fn member(&self) -> &Path {
+        &self.member
     }
 
     /// Opens log and state in their places.

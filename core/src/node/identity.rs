@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use keelkv_proto::keelkv::IdentityRecord;
+use keelkv_proto::keelkv::{IdentityRecord, MemberRecord};
 use prost::Message;
 use sha1::{Digest, Sha1};
 
@@ -13,8 +13,8 @@ use crate::storage::engine::{Batch, StateEngine, Table};
 const KEY: &[u8] = b"identity";
 const FORMAT: u32 = 1;
 
-/// The ids of a data directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whose a data directory is.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// Of the cluster.
     pub cluster_id: u64,
@@ -22,16 +22,23 @@ pub struct Identity {
     pub member_id: u64,
     /// Of this very directory: a copy or a new one is not the same member.
     pub incarnation: Bytes,
+    /// How often the directory was started, this time included.
+    pub boot: u64,
+    /// Random, made at this start.
+    pub run: u64,
+    /// The members that there were when the directory was made. They count until the log says more.
+    pub members: Vec<MemberRecord>,
+    /// Whether those founded the cluster, this one among them.
+    pub founder: bool,
 }
 
 impl Identity {
-    /// The identity of a founding member that stands alone.
-    pub(super) fn found(env: &dyn Env, peer_urls: &[String], token: &str) -> Self {
-        let member_id = member_id(peer_urls, token);
+    /// The identity of a member in a directory that is new.
+    pub(super) fn new(env: &dyn Env, cluster_id: u64, member_id: u64, members: Vec<MemberRecord>) -> Self {
         let mut incarnation = Vec::with_capacity(16);
         incarnation.extend(env.random().to_be_bytes());
         incarnation.extend(env.random().to_be_bytes());
-        Self { cluster_id: cluster_id(&[member_id]), member_id, incarnation: incarnation.into() }
+        Self { cluster_id, member_id, incarnation: incarnation.into(), boot: 0, run: 0, members, founder: false }
     }
 
     /// Reads the identity of a state engine; `None` if it is new.
@@ -44,23 +51,35 @@ impl Identity {
             let text = format!("it was written by a newer release (format {format}): run that release or a newer one");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let IdentityRecord { cluster_id, member_id, incarnation, .. } = record;
-        Ok(Some(Self { cluster_id, member_id, incarnation }))
+        let IdentityRecord { cluster_id, member_id, incarnation, boot, members, founder, .. } = record;
+        // Not as a part of the row, which is larger.
+        let incarnation = Bytes::copy_from_slice(&incarnation);
+        Ok(Some(Self { cluster_id, member_id, incarnation, boot, run: 0, members, founder }))
     }
 
-    /// Writes the identity of a new state engine, durably.
-    pub(super) fn save(&self, engine: &dyn StateEngine) -> io::Result<()> {
+    /// Counts a start, and writes that durably.
+    pub(super) fn begin(&mut self, env: &dyn Env, engine: &dyn StateEngine) -> io::Result<()> {
+        self.boot += 1;
+        self.run = env.random();
         let record = IdentityRecord {
             format: FORMAT,
             cluster_id: self.cluster_id,
             member_id: self.member_id,
             incarnation: self.incarnation.clone(),
+            boot: self.boot,
+            members: self.members.clone(),
+            founder: self.founder,
         };
         let mut batch = Batch::default();
         batch.put(Table::System, KEY, record.encode_to_vec());
         engine.write(batch)?;
         engine.flush()
     }
+}
+
+/// The id of a member that is added to a cluster: a hash of its peer URLs and the time in seconds since 1970.
+pub fn added_member_id(peer_urls: &[String], seconds: i64) -> u64 {
+    member_id(peer_urls, &seconds.to_string())
 }
 
 /// The id of a founding member: a hash of its peer URLs and the cluster's token.

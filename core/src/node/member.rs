@@ -1,33 +1,33 @@
 //! A running member, as its callers see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
 use keelkv_proto::keelkv::{Command, command};
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
+use super::leadership::Leadership;
 use super::quota::{self, Quota};
+use super::read_gate::ReadGate;
 use super::reads::LongReads;
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
-use crate::consensus::{LogId, Payload, Proposer, RaftConfig, SlowApply, StateMachine};
+use crate::consensus::{Digests, LogId, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine};
 use crate::env::Env;
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
 use crate::storage::engine::Room;
 use crate::storage::log::Log;
-use crate::types::{Applied, COMMAND_FORMAT, Code, Error, Result};
+use crate::types::{Applied, Code, Error, Result};
 use crate::watch::Hub;
 
 pub(super) type Raft = openraft::Raft<RaftConfig, StateMachine>;
@@ -57,6 +57,13 @@ pub struct Node {
     pub(super) space_alarm: tokio::sync::Mutex<()>,
     pub(super) leadership: Leadership,
     pub(super) slow: SlowApply,
+    pub(super) digests: Digests,
+    /// How many entries were applied.
+    pub(super) applied: watch::Receiver<u64>,
+    pub(super) receiving: Receiving,
+    pub(super) read_gate: ReadGate,
+    /// Whether the member is on record in its cluster.
+    pub(super) ready: watch::Sender<bool>,
     pub(super) failure: Mutex<Option<String>>,
     pub(super) stopped: CancellationToken,
 }
@@ -66,22 +73,6 @@ pub(super) struct Parts {
     pub(super) log: Log<Payload>,
     /// Released last: another process may then open the directory.
     pub(super) data_dir: Option<DataDir>,
-}
-
-/// What is known of the leader without asking the raft core.
-#[derive(Debug, Default)]
-pub(super) struct Leadership {
-    /// Shared with whoever writes headers.
-    pub(super) term: Arc<AtomicU64>,
-    /// The leader's member id, 0 if none is known.
-    pub(super) leader: AtomicU64,
-    /// How often there was a new one.
-    pub(super) changes: AtomicU64,
-    /// This member leads, is the only voter, and has applied an entry of its own term: nobody else can
-    /// have committed anything that it has not applied.
-    pub(super) alone: AtomicBool,
-    /// Told when this member has begun to lead: the leases tick.
-    pub(super) led: Notify,
 }
 
 /// What a member says about itself.
@@ -145,7 +136,7 @@ impl Node {
             cluster_id: self.identity.cluster_id,
             member_id: self.identity.member_id,
             revision,
-            raft_term: self.leadership.term.load(Ordering::Relaxed),
+            raft_term: self.leadership.term(),
         }
     }
 
@@ -168,7 +159,8 @@ impl Node {
 
     async fn submit(&self, body: command::Body) -> Applied {
         let command =
-            Command { format: COMMAND_FORMAT, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
+            // One that every member can apply.
+            Command { format: self.state.command_format(), wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
         self.proposer.propose(command).await
     }
 
@@ -195,40 +187,33 @@ impl Node {
     /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
     /// was called.
     pub async fn linearizable(&self) -> Result<()> {
-        if self.leadership.alone.load(Ordering::Acquire) {
+        if self.leadership.alone() {
             return Ok(());
         }
-        let deadline = self.env.now() + self.config.request_timeout();
-        loop {
-            if let Some(error) = self.unavailable() {
-                return Err(error);
-            }
-            let left = deadline.saturating_sub(self.env.now());
-            if left.is_zero() {
-                return Err(Code::Timeout.into());
-            }
-            tokio::select! {
-                biased;
-                confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => {
-                    if confirmed.is_ok() {
-                        return Ok(());
-                    }
-                }
-                () = self.env.sleep(left) => return Err(Code::Timeout.into()),
-            }
-            // No leader yet, or it changed: ask again a little later.
-            self.env.sleep(self.config.heartbeat_interval.min(left)).await;
+        if let Some(error) = self.unavailable() {
+            return Err(error);
+        }
+        self.read_gate.pass(self.env.now()).await
+    }
+
+    /// Completes when the member is on record in its cluster, which takes a quorum; an error if it stops before.
+    pub async fn ready(&self) -> Result<()> {
+        let mut ready = self.ready.subscribe();
+        tokio::select! {
+            biased;
+            _ = ready.wait_for(|ready| *ready) => Ok(()),
+            () = self.stopped.cancelled() => Err(Code::Stopped.into()),
         }
     }
 
-    /// The leader's member id, if one is known.
+    /// The leader's member id, if one is known that has a quorum.
     pub fn leader(&self) -> Option<u64> {
-        Some(self.leadership.leader.load(Ordering::Relaxed)).filter(|leader| *leader != 0)
+        Some(self.leadership.leader()).filter(|leader| *leader != 0)
     }
 
     /// How often this member has seen a new leader.
     pub fn leader_changes(&self) -> u64 {
-        self.leadership.changes.load(Ordering::Relaxed)
+        self.leadership.changes()
     }
 
     /// Whether this member leads.
@@ -245,13 +230,18 @@ impl Node {
             (index(metrics.local_committed), index(metrics.last_applied))
         };
         Status {
-            leader: self.leadership.leader.load(Ordering::Relaxed),
-            term: self.leadership.term.load(Ordering::Relaxed),
+            leader: self.leadership.leader(),
+            term: self.leadership.term(),
             committed_index,
             applied_index,
-            is_learner: false,
+            is_learner: self.is_learner(),
             db_size: self.backing.size().unwrap_or_default(),
         }
+    }
+
+    /// Whether this member only listens, by the table of members.
+    pub fn is_learner(&self) -> bool {
+        self.state.member(self.identity.member_id).is_some_and(|member| member.is_learner)
     }
 
     /// Entries that took long to apply.
@@ -277,13 +267,23 @@ impl Node {
     /// Stops the member: what is on its way is answered, what was applied is made durable, files are
     /// closed. Later calls do nothing.
     pub async fn stop(&self) {
+        if let Some(successor) = self.successor().filter(|_| self.is_leader() && !self.stopped.is_cancelled()) {
+            let handed_over = self.move_leader(successor);
+            tokio::select! {
+                biased;
+                // One that fails is no reason to stay.
+                _ = handed_over => {}
+                () = self.env.sleep(self.config.election_timeout) => {}
+            }
+        }
         self.proposer.close(Code::Stopped.into());
         // In this order, so that whoever raises the flag sees that it is over, or has it taken back.
         self.stopped.cancel();
-        self.leadership.alone.store(false, Ordering::Release);
+        self.leadership.not_alone();
         let parts = self.parts.lock().take();
         // The lock of the directory is held to the end.
         let Some(Parts { log, data_dir: _held }) = parts else { return };
+        self.config.cluster.transport.stop().await;
         self.hub.close();
         // The core may have ended with an error already, which was reported then.
         let _ = self.raft.shutdown().await;
@@ -303,7 +303,7 @@ impl Node {
         }
         tracing::error!(member = %self.config.name, reason, "member stops serving");
         self.stopped.cancel();
-        self.leadership.alone.store(false, Ordering::Release);
+        self.leadership.not_alone();
         self.proposer.close(Code::Stopped.into());
     }
 

@@ -2,25 +2,34 @@
 //! programs and the network services call.
 //!
 //! ```text
-//! start:  data directory -> state engine -> machine -> log -> raft -> leader known -> published
-//! write:  propose -> quota -> proposer -> raft -> log -> machine -> answer
-//! read:   linearizable (the read barrier) -> reader, in steps if it is long
+//! start:  data directory -> whose it is -> state engine -> machine -> log -> raft -> quorum -> on record
+//! write:  propose -> quota -> proposer -> the leader's raft -> log -> machine -> answer
+//! read:   linearizable (the read gate asks the leader) -> reader, in steps if it is long
+//! others: peers (what they ask) -> raft, or what only a leader knows
 //! ```
 
+mod ask_leader;
+mod bootstrap;
 mod config;
 #[cfg(feature = "rocks")]
 mod data_dir;
+mod divergence;
 mod identity;
+mod leadership;
 mod member;
+mod membership;
+mod peers;
 mod quota;
+mod read_gate;
 mod reads;
+mod reconcile;
 mod start;
 mod start_error;
 mod tasks;
 mod wiring;
 
-pub use self::config::{Limits, NodeConfig, StorageConfig};
-pub use self::identity::{Identity, cluster_id, member_id};
+pub use self::config::{ClusterConfig, Founder, Limits, NodeConfig, StorageConfig};
+pub use self::identity::{Identity, added_member_id, cluster_id, member_id};
 pub use self::member::{Node, Status};
 pub use self::start::API_VERSION;
 pub use self::start_error::StartError;

@@ -3,30 +3,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelkv_proto::keelkv::{MemberRecord, command};
+use keelkv_proto::keelkv::{MemberStarted, MemberTable, command};
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 use openraft::Config;
 use parking_lot::Mutex;
+use tokio::sync::watch as tokio_watch;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(not(feature = "rocks"))]
 use self::NoDirectory as DataDir;
 #[cfg(feature = "rocks")]
 use super::data_dir::DataDir;
-use super::member::{Leadership, Node, Parts, Raft};
+use super::leadership::{self, Leadership};
+use super::member::{Node, Parts, Raft};
+use super::peers::Peers;
 use super::quota::Quota;
+use super::read_gate::{self, ReadGate};
 use super::reads::LongReads;
-use super::wiring::LeaseGateway;
-use super::{Identity, NodeConfig, StartError, StorageConfig, tasks};
+use super::wiring::{LeaseGateway, ToLeader};
+use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergence, reconcile, tasks};
 use crate::apply::{Machine, Sinks};
-use crate::consensus::{LogStore, NoPeers, Payload, Proposer, Runtime, SlowApply, StateMachine};
-use crate::env::Env;
+use crate::consensus::{
+    Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, SpoolPlace, StateMachine,
+    Timing,
+};
+use crate::env::{Aside, Env};
 use crate::lease::{Lessor, LessorOptions};
+use crate::peer::Hello;
 use crate::storage::backing::Backing;
 use crate::storage::engine::StateEngine;
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{Log, LogOptions, SimDisk};
 use crate::storage::memory::MemoryEngine;
+use crate::types::COMMAND_FORMAT;
 use crate::watch::{self, Hub};
 
 /// The version of etcd whose API this is, and the cluster version that goes with it.
@@ -34,11 +43,11 @@ pub const API_VERSION: &str = "3.7.3";
 const CLUSTER_VERSION: &str = "3.7.0";
 /// What one request may be allowed to take at most: a log segment holds several of them.
 const REQUEST_BYTES_MAX: usize = 512 << 20;
-const MEMBER_FORMAT: u32 = 1;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 impl Node {
-    /// Starts a member, and returns once it can serve. Its tasks run on the runtime of the caller.
+    /// Starts a member. One that is alone can serve when this returns; one of several begins to look for the others,
+    /// and [`Node::ready`] tells when it has found enough of them. Its tasks run on the runtime of the caller.
     ///
     /// # Errors
     /// One line that says what stands in the way and what to do about it.
@@ -59,7 +68,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
 
     let Opened { disk, engine, data_dir } = open_storage(&config, &env)?;
-    let identity = identify(&config, env.as_ref(), engine.as_ref())?;
+    let identity = bootstrap::identify(&config, env.as_ref(), engine.as_ref()).await?;
     let backing = Backing::open(&env, engine, config.backing.clone()).map_err(at("cannot open the state"))?;
 
     let checkpoint_interval = config.lease_checkpoint.then_some(CHECKPOINT_INTERVAL);
@@ -89,12 +98,25 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         )));
     }
     let slow = SlowApply::new(config.slow_apply);
-    let state_machine = StateMachine::new(&env, machine, backing.clone(), slow.clone());
-    let state_machine = state_machine.map_err(at("cannot open the state"))?;
+    let lost = "states are neither sent nor taken from now on";
+    let aside = Arc::new(Aside::start(env.as_ref(), "snapshots", lost));
+    let (digests, applied) = (Digests::default(), tokio_watch::Sender::new(applied));
+    let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
+    let receiving = Receiving::new(spool_place(data_dir.as_ref()), Arc::clone(&aside));
+    let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside));
+    let around = Around {
+        backing: backing.clone(),
+        proposer: proposer.clone(),
+        digests: digests.clone(),
+        applied,
+        slow: slow.clone(),
+        aside,
+    };
+    let state_machine = StateMachine::new(&env, machine, around).map_err(at("cannot open the state"))?;
     let raft = Raft::new(
         identity.member_id,
         Arc::new(raft_config(&config)?),
-        NoPeers,
+        network,
         LogStore::new(log.clone()),
         state_machine,
     )
@@ -102,13 +124,18 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     .map_err(|error| StartError::new(format!("cannot start consensus: {error}")))?;
 
     let node = Arc::new(Node {
-        proposer: Proposer::new(Arc::clone(&env), config.request_timeout()),
+        proposer,
         log_room: log.room(),
         parts: Mutex::new(Some(Parts { log: log.clone(), data_dir })),
         quota: Quota::new(config.limits.quota_bytes),
         space_alarm: tokio::sync::Mutex::new(()),
         leadership,
         slow,
+        digests,
+        applied: now_applied,
+        receiving,
+        read_gate: ReadGate::default(),
+        ready: tokio_watch::Sender::new(false),
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
         long_reads: LongReads::start(&*env),
@@ -122,12 +149,36 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         lessor,
         backing,
     });
+    let Identity { cluster_id, member_id, ref incarnation, boot, run, .. } = node.identity;
+    let hello = Hello { cluster_id, member_id, incarnation: incarnation.clone(), boot, run };
+    node.config.cluster.transport.start(hello, Peers::new(&node));
+    node.set_peers();
     spawn_tasks(&node, log);
-    if let Err(error) = lead_and_publish(&node).await {
+    if let Err(error) = take_part(&node).await {
         node.stop().await;
         return Err(error);
     }
     Ok(node)
+}
+
+fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>) -> Network {
+    let timing = Timing {
+        control: config.election_timeout / 2,
+        append: 2 * config.election_timeout,
+        piece: 10 * config.election_timeout,
+        snapshot_rate: config.cluster.snapshot_rate,
+    };
+    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside))
+}
+
+/// Where a state is kept while it arrives.
+fn spool_place(data_dir: Option<&DataDir>) -> SpoolPlace {
+    #[cfg(feature = "rocks")]
+    if let Some(data_dir) = data_dir {
+        return SpoolPlace::Directory(data_dir.member().to_path_buf());
+    }
+    let _none = data_dir;
+    SpoolPlace::Memory
 }
 
 /// A segment has room for several of the largest requests.
@@ -184,26 +235,6 @@ fn open_storage(
     }
 }
 
-/// Finds out whose data it is; a new directory becomes the member that peer URLs and token make. A member that has
-/// its data already stays who it is.
-fn identify(config: &NodeConfig, env: &dyn Env, engine: &dyn StateEngine) -> Result<Identity, StartError> {
-    let unreadable = |error| StartError::new(format!("cannot read whose data this is: {error}"));
-    let founded = Identity::found(env, &config.peer_urls, &config.cluster_token);
-    let Some(known) = Identity::load(engine).map_err(unreadable)? else {
-        founded.save(engine).map_err(unreadable)?;
-        return Ok(founded);
-    };
-    let differs = (known.cluster_id, known.member_id) != (founded.cluster_id, founded.member_id);
-    if differs && config.checks_identity {
-        return Err(StartError::new(format!(
-            "the data directory belongs to member {:x} of cluster {:x}, but these peer URLs and this token make member \
-             {:x} of cluster {:x}: start without them or with those it was made with, or choose another --data-dir",
-            known.member_id, known.cluster_id, founded.member_id, founded.cluster_id
-        )));
-    }
-    Ok(known)
-}
-
 fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Config {
@@ -211,7 +242,9 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
         heartbeat_interval: millis(config.heartbeat_interval),
         election_timeout_min: millis(config.election_timeout) / 2,
         election_timeout_max: millis(config.election_timeout),
-        enable_pre_vote: Some(true),
+        enable_pre_vote: Some(config.cluster.pre_vote),
+        // A leader that is heard but hears nobody falls silent, so that others may elect another.
+        quorum_loss_probe_interval: Some(4 * millis(config.election_timeout)),
         // When to take a snapshot and what to purge is decided by what the state engine made durable.
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -224,54 +257,95 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
 
 fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     let env = &node.env;
-    env.spawn("proposer", Box::pin(node.proposer.clone().run(node.raft.clone())));
-    env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep()));
-    env.spawn("leadership", Box::pin(tasks::follow_leadership(Arc::clone(node))));
+    let to_leader = || ToLeader(Arc::clone(node));
+    env.spawn("proposer", Box::pin(node.proposer.clone().run(to_leader())));
+    env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep(to_leader())));
+    env.spawn("leadership", Box::pin(leadership::follow(Arc::clone(node))));
+    env.spawn("reign", Box::pin(leadership::reign(Arc::clone(node))));
+    env.spawn("read-gate", Box::pin(read_gate::run(Arc::clone(node))));
+    env.spawn("membership", Box::pin(reconcile::run(Arc::clone(node))));
+    env.spawn("removal", Box::pin(tasks::watch_removal(Arc::clone(node))));
+    env.spawn("digests", Box::pin(divergence::run(Arc::clone(node))));
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
     env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
+    env.spawn("slow-disk", Box::pin(tasks::hand_over_from_slow_disk(Arc::clone(node), log.clone())));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }
 
-/// Makes the member the leader of its cluster of one, and its records what it was started with.
-async fn lead_and_publish(node: &Arc<Node>) -> Result<(), StartError> {
+/// Lets the consensus library begin; a member that is alone leads when this returns, and is on record.
+async fn take_part(node: &Arc<Node>) -> Result<(), StartError> {
     let failed = |what: &str, error: &dyn std::fmt::Display| StartError::new(format!("{what}: {error}"));
     let known = node.raft.is_initialized().await.map_err(|error| failed("cannot start consensus", &error))?;
-    if known {
+    let founders: std::collections::BTreeSet<u64> = node.identity.members.iter().map(|member| member.id).collect();
+    let alone = known && node.raft.voter_ids().eq([node.identity.member_id]);
+    if alone {
         // Nobody else can vote: there is nothing to wait for.
         node.raft.trigger().elect(false).await.map_err(|error| failed("cannot start consensus", &error))?;
-    } else {
-        let members = std::collections::BTreeSet::from([node.identity.member_id]);
-        node.raft.initialize(members).await.map_err(|error| failed("cannot found the cluster", &error))?;
+    } else if !known && node.identity.founder {
+        // Another founder may have been faster: then this one has what it needs from there.
+        if let Err(error) = node.raft.initialize(founders.clone()).await
+            && !node.raft.is_initialized().await.unwrap_or(false)
+        {
+            return Err(failed("cannot found the cluster", &error));
+        }
     }
-    node.linearizable().await.map_err(|error| failed("no leader", &error))?;
-    // Clients that come back after a restart renew their leases at once.
-    tokio::select! {
-        biased;
-        () = node.leadership.led.notified() => {}
-        () = node.stopped() => return Err(StartError::new(node.failure().unwrap_or_default())),
+    if alone || (!known && founders.len() == 1 && node.identity.founder) {
+        publish(node).await.map_err(|error| failed("cannot publish the member", &error))?;
+        // Clients that come back after a restart renew their leases at once.
+        let mut leases = node.leadership.ticking();
+        tokio::select! {
+            biased;
+            _ = leases.wait_for(|ticking| *ticking) => {}
+            () = node.stopped() => return Err(StartError::new(node.failure().unwrap_or_default())),
+        }
+        node.ready.send_replace(true);
+        return Ok(());
     }
+    let publishing = Arc::clone(node);
+    node.env.spawn("publish", Box::pin(async move { publish_at_last(&publishing).await }));
+    Ok(())
+}
 
-    let known = node.state.member(node.identity.member_id);
-    let record = MemberRecord {
-        format: MEMBER_FORMAT,
-        id: node.identity.member_id,
-        name: node.config.name.clone(),
-        // These change by request only: others must reach the member by what they agreed on.
-        peer_urls: known.as_ref().map_or_else(|| node.config.peer_urls.clone(), |known| known.peer_urls.clone()),
-        client_urls: node.config.client_urls.clone(),
-        is_learner: false,
-        incarnation: node.identity.incarnation.clone(),
-        removed: false,
-    };
-    if known.as_ref() != Some(&record) {
-        let published = node.propose(command::Body::MemberPut(record)).await;
-        published.map_err(|error| failed("cannot publish the member", &error))?;
+/// Puts on record what the member was started with, as soon as there is a quorum.
+async fn publish_at_last(node: &Node) {
+    let mut said = None;
+    loop {
+        match publish(node).await {
+            Ok(()) => break,
+            Err(_) if node.stopped.is_cancelled() => return,
+            Err(error) => {
+                if said != Some(error.code()) {
+                    let member = &node.config.name;
+                    tracing::warn!(%member, %error, "this member waits for a quorum of the cluster: start the others");
+                    said = Some(error.code());
+                }
+                node.env.sleep(node.config.heartbeat_interval).await;
+            }
+        }
     }
+    node.ready.send_replace(true);
+}
+
+async fn publish(node: &Node) -> crate::types::Result<()> {
+    node.linearizable().await?;
+    let me = &node.identity;
+    if me.founder && !node.state.knows_members() {
+        node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;
+    }
+    let started = MemberStarted {
+        id: me.member_id,
+        name: node.config.name.clone(),
+        client_urls: node.config.client_urls.clone(),
+        incarnation: me.incarnation.clone(),
+        boot: me.boot,
+        run: me.run,
+        command_format: COMMAND_FORMAT,
+    };
+    node.propose(command::Body::MemberStarted(started)).await?;
     if node.state.cluster_version().is_none() {
         let version = ClusterVersionSetRequest { ver: CLUSTER_VERSION.into() };
-        let set = node.propose(command::Body::ClusterVersion(version)).await;
-        set.map_err(|error| failed("cannot set the cluster version", &error))?;
+        node.propose(command::Body::ClusterVersion(version)).await?;
     }
     Ok(())
 }

@@ -1,79 +1,13 @@
 //! What goes on beside requests while a member runs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{ReadPolicy, ServerState};
 
 use super::Node;
 use crate::consensus::Payload;
 use crate::storage::log::Log;
-
-/// Follows the leadership: who leads in which term, whether the leases tick here, whether reads need
-/// a quorum. Ends with the member.
-pub(super) async fn follow_leadership(node: Arc<Node>) {
-    let me = node.identity.member_id;
-    let mut metrics = node.raft.server_metrics();
-    let mut leading = None;
-    loop {
-        let (state, term, leader, alone) = {
-            let now = metrics.borrow_watched();
-            let mut voters = now.membership_config.voter_ids();
-            let alone = voters.next() == Some(me) && voters.next().is_none();
-            (now.state, now.vote.leader_id.term, now.current_leader, alone)
-        };
-        node.leadership.term.store(term, Ordering::Relaxed);
-        let leader_id = leader.unwrap_or(0);
-        if node.leadership.leader.swap(leader_id, Ordering::Relaxed) != leader_id && leader_id != 0 {
-            node.leadership.changes.fetch_add(1, Ordering::Relaxed);
-        }
-        let leads = (state == ServerState::Leader && leader == Some(me)).then_some(term);
-        if leads.is_none() || !alone {
-            node.leadership.alone.store(false, Ordering::Release);
-        }
-        if leading != leads {
-            node.lessor.demote();
-            if let Some(term) = leads {
-                // Only a leader that has applied an entry of its own term knows all that was agreed before.
-                if node.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
-                    continue_after(&node).await;
-                    if node.stopped.is_cancelled() {
-                        return;
-                    }
-                    continue;
-                }
-                node.lessor.promote(term, node.config.election_timeout);
-                node.leadership.led.notify_one();
-            }
-            leading = leads;
-        }
-        if leads.is_some() && alone {
-            node.leadership.alone.store(true, Ordering::Release);
-            if node.stopped.is_cancelled() {
-                node.leadership.alone.store(false, Ordering::Release);
-                return;
-            }
-        }
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            changed = metrics.changed() => if changed.is_err() {
-                node.fail("consensus stopped");
-                return;
-            },
-        }
-    }
-}
-
-async fn continue_after(node: &Node) {
-    tokio::select! {
-        biased;
-        () = node.stopped.cancelled() => {}
-        () = node.env.sleep(node.config.heartbeat_interval) => {}
-    }
-}
 
 /// Lets go of the log behind what the state engine has made durable. Ends with the member.
 pub(super) async fn purge_log(node: Arc<Node>) {
@@ -93,7 +27,7 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             return;
         }
         // Nobody else needs the log of a member that is alone.
-        let kept = if node.leadership.alone.load(Ordering::Acquire) { 0 } else { node.config.snapshot_catchup_entries };
+        let kept = if node.leadership.alone() { 0 } else { node.config.snapshot_catchup_entries };
         if let Some(last) = index.min(taken(&node)).saturating_sub(kept).checked_sub(1)
             && node.raft.trigger().purge_log(last).await.is_err()
         {
@@ -143,5 +77,56 @@ pub(super) async fn watch_failures(node: Arc<Node>, log: Log<Payload>) {
         reason = state_failed.wait_for(Option::is_some) => if let Some(reason) = reason.ok().and_then(|text| text.clone()) {
             node.fail(&format!("the state engine failed: {reason}; restart the member once its disk works"));
         },
+    }
+}
+
+/// Stops the member when the cluster has agreed to do without it. Ends with the member.
+pub(super) async fn watch_removal(node: Arc<Node>) {
+    let me = node.identity.member_id;
+    let mut metrics = node.raft.server_metrics();
+    loop {
+        let silent = node.leadership.silence(node.env.now()) > 3 * node.config.election_timeout;
+        let lost = silent && !node.is_leader();
+        // The others need this member until they have agreed on a membership without it.
+        let removed = node.state.is_removed(me) && !node.raft_leads() && (lost || !node.is_in_raft(me));
+        if removed || (lost && node.others_have_removed(me).await) {
+            node.fail("the member has been permanently removed from the cluster: remove its data directory");
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            changed = metrics.changed() => if changed.is_err() { return },
+            () = node.env.sleep(node.config.election_timeout) => {}
+        }
+    }
+}
+
+/// A sync that takes longer than this part of the election timeout makes a leader look for another.
+const STALL_DIVISOR: u32 = 2;
+/// A member that has handed over does not do so again for this long.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
+
+/// Hands leadership to another member while this one's disk stalls. Ends with the member.
+pub(super) async fn hand_over_from_slow_disk(node: Arc<Node>, log: Log<Payload>) {
+    let limit = node.config.election_timeout / STALL_DIVISOR;
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = node.env.sleep(limit / 4) => {}
+        }
+        let stalled = log.unsynced_for(node.env.now()).is_some_and(|long| long > limit);
+        let Some(successor) = node.successor().filter(|_| stalled && node.is_leader()) else { continue };
+        let member = &node.config.name;
+        tracing::warn!(%member, to = format_args!("{successor:x}"), "the disk stalls: another member shall lead");
+        if let Err(error) = node.move_leader(successor).await {
+            tracing::warn!(%member, %error, "leadership was not handed over");
+        }
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = node.env.sleep(HAND_OVER_PAUSE) => {}
+        }
     }
 }

@@ -1,21 +1,77 @@
 //! Where rooms that do not know each other meet.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use keelkv_proto::etcdserverpb as pb;
+use keelkv_proto::keelkv::peer::propose_answer::Outcome;
+use keelkv_proto::keelkv::peer::{ProposeRequest, answer, request};
 use keelkv_proto::keelkv::{LeaseCheckpoint, LeaseRevoke, command};
+use openraft::errors::ClientWriteError;
 
 use super::Node;
-use crate::consensus::{Callback, Packed, Submit, WriteResult};
+use crate::consensus::{Callback, Landing, Packed, Route, Submit, WriteResult, log_id, wire};
 use crate::lease::LeaseProposer;
-use crate::node::member::Raft;
+use crate::peer::{CallError, Lane};
 use crate::types::{Code, Error, Result};
 
-impl Submit for Raft {
-    async fn submit(&self, entry: Packed, done: Callback<WriteResult>) -> Result<()> {
-        self.client_write_ff(entry, Some(done)).await.map_err(|_fatal| Error::from(Code::Stopped))
+/// Brings entries to the leader, which may be this member.
+pub(super) struct ToLeader(pub(super) Arc<Node>);
+
+impl Submit for ToLeader {
+    async fn route(&self, refused: bool) -> Route {
+        let node = &self.0;
+        if refused {
+            // It may take a moment until it is known that somebody else leads.
+            node.env.sleep(node.config.heartbeat_interval / 8).await;
+        }
+        let mut route = node.leadership.route();
+        let known = route.wait_for(Option::is_some).await.ok().and_then(|route| *route);
+        match known {
+            Some(route) => route,
+            // The member stops.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn submit(&self, entry: Packed, route: Route, landing: Landing) {
+        let node = &self.0;
+        if route.leader == node.identity.member_id {
+            let done = Callback::new(move |result: WriteResult| match result {
+                Err(ClientWriteError::ForwardToLeader(_)) => landing.refused(),
+                // Its answers come from the state machine. One that was discarded may still stand in another's log.
+                _ => drop(landing),
+            });
+            let term = *log_id(route.term, 0).committed_leader_id();
+            if node.raft.write(entry).with_leader(term).responder(done).await.is_err() {
+                node.proposer.close(Code::Stopped.into());
+            }
+            return;
+        }
+        let body = ProposeRequest { term: route.term, commands: entry.encoded().clone() };
+        let request = wire::encode_request(request::Body::Propose(body));
+        let timeout = node.config.request_timeout();
+        let answer = node.config.cluster.transport.call(route.leader, Lane::Log, request, timeout);
+        let watch = async move {
+            let outcome = match answer.await.map(wire::decode_answer) {
+                Ok(Ok(answer::Body::Propose(answer))) => Outcome::try_from(answer.outcome).unwrap_or(Outcome::Taken),
+                Err(CallError::NotSent(_)) => Outcome::NotLeader,
+                // It may have been taken.
+                _ => Outcome::Taken,
+            };
+            match outcome {
+                Outcome::Taken => drop(landing),
+                Outcome::NotLeader => landing.refused(),
+                Outcome::Busy => landing.failed(Code::RequestTooManyRequests),
+            }
+        };
+        node.env.spawn("forward", Box::pin(watch));
+    }
+
+    fn late(&self, since: Duration) -> Code {
+        self.0.timeout_code(since)
     }
 }
 

@@ -72,7 +72,8 @@ pub trait Transport: Debug + Send + Sync + 'static {
     /// The other members, from now on: who is not among them is not called and not connected to.
     fn set_peers(&self, peers: Vec<Peer>);
 
-    /// Calls a member. The answer comes within `timeout`, or an error does.
+    /// Calls a member. The request takes its place when this is called, not when the future is polled first. The
+    /// answer comes within `timeout`, or an error does.
     fn call(
         &self,
         member_id: u64,
@@ -89,6 +90,44 @@ pub trait Transport: Debug + Send + Sync + 'static {
 
     /// Closes all connections and takes no more calls.
     fn stop(&self) -> BoxFuture<'static, ()>;
+}
+
+/// The way from a member that is alone: there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPeers;
+
+impl NoPeers {
+    fn refuse() -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Box::pin(async { Err(CallError::NotSent("this member was started without a way to others".to_owned())) })
+    }
+}
+
+impl Transport for NoPeers {
+    fn start(&self, _hello: Hello, _service: Arc<dyn PeerService>) {}
+
+    fn set_peers(&self, _peers: Vec<Peer>) {}
+
+    fn call(
+        &self,
+        _member_id: u64,
+        _lane: Lane,
+        _request: Bytes,
+        _timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Self::refuse()
+    }
+
+    fn ask(&self, _url: &str, _request: Bytes, _timeout: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Self::refuse()
+    }
+
+    fn connected_for(&self, _member_id: u64) -> Option<Duration> {
+        None
+    }
+
+    fn stop(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What answers the calls of others.

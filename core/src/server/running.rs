@@ -9,9 +9,10 @@ use futures::future::join_all;
 
 use super::{compaction, data_dir, sockets};
 use crate::api::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
-use crate::config::{ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
+use crate::config::{ClusterState, ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
 use crate::env::{Env, TokioEnv};
-use crate::node::{Limits, Node, NodeConfig, StorageConfig};
+use crate::node::{ClusterConfig, Founder, Limits, Node, NodeConfig, StorageConfig};
+use crate::peer::{NoPeers, Transport};
 use crate::storage::backing::BackingOptions;
 use crate::storage::log::LogOptions;
 
@@ -57,7 +58,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new(config.extensive_metrics));
         let env: Arc<dyn Env> = TokioEnv::new(raft.first().clone());
         // What the member spawns stays on the runtime that it is started on.
-        let node = raft.first().spawn(Node::start(node_config(config, &metrics), Arc::clone(&env))).await;
+        let node =
+            raft.first().spawn(Node::start(node_config(config, &metrics, Arc::new(NoPeers)), Arc::clone(&env))).await;
         let node = node
             .map_err(|_| StartError::new("the member failed while it started; the lines above say where"))?
             .map_err(|e| StartError::new(e.to_string()))?;
@@ -105,6 +107,11 @@ impl Server {
     /// Where gRPC clients connect.
     pub fn client_addresses(&self) -> &[SocketAddr] {
         &self.client_addresses
+    }
+
+    /// Completes when the member is on record in its cluster, which takes a quorum, or has stopped.
+    pub async fn ready(&self) -> bool {
+        self.node.ready().await.is_ok()
     }
 
     /// The member.
@@ -163,11 +170,26 @@ fn front_threads(config: &ServerConfig) -> usize {
     }
 }
 
-fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>) -> NodeConfig {
-    let texts = |endpoints: &[Endpoint]| endpoints.iter().map(ToString::to_string).collect();
+fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>, transport: Arc<dyn Transport>) -> NodeConfig {
+    let texts = |endpoints: &[Endpoint]| -> Vec<String> { endpoints.iter().map(ToString::to_string).collect() };
     NodeConfig {
         name: config.name.clone(),
         peer_urls: texts(&config.advertise_peer),
+        cluster: ClusterConfig {
+            members: config
+                .initial_cluster
+                .members()
+                .iter()
+                .map(|(name, urls)| Founder { name: name.clone(), peer_urls: texts(urls) })
+                .collect(),
+            exists: config.cluster_state == ClusterState::Existing,
+            force_new: config.force_new_cluster,
+            transport,
+            strict_reconfig: config.strict_reconfig,
+            max_learners: config.max_learners,
+            pre_vote: config.pre_vote,
+            ..ClusterConfig::default()
+        },
         client_urls: texts(&config.advertise_client),
         cluster_token: config.initial_cluster_token.clone(),
         checks_identity: config.names_cluster,

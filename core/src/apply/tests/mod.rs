@@ -13,13 +13,15 @@ use keelkv_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelkv_proto::etcdserverpb::request_op::Request;
 use keelkv_proto::etcdserverpb::response_op::Response;
 use keelkv_proto::keelkv::command::Body;
-use keelkv_proto::keelkv::{Command, LeaseCheckpoint, LeaseRevoke, MemberRecord};
-use keelkv_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use keelkv_proto::keelkv::{
+    Command, LeaseCheckpoint, LeaseRevoke, MemberAdd, MemberRecord, MemberStarted, MemberTable, MemberUpdate,
+};
+use keelkv_proto::membershippb::ClusterVersionSetRequest;
 use keelkv_proto::mvccpb::KeyValue;
 
 use super::testing::{Bench, delete, put, range};
 use super::{Content, EntryAt};
-use crate::types::{Code, Reply, Revision};
+use crate::types::{Applied, Code, Reply, Revision};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -84,24 +84,67 @@ async fn alarms() {
 #[tokio::test]
 async fn members_and_version() {
     let mut bench = Bench::new();
-    let member = |id, name: &str| MemberRecord { format: 1, id, name: name.into(), ..MemberRecord::default() };
-    for id in [8, 3] {
-        bench.one(Body::MemberPut(member(id, ""))).unwrap();
-    }
-    let attributes = Some(Attributes { name: "n".into(), client_urls: vec!["http://c".into()] });
-    for member_id in [3, 4] {
-        let attributes = attributes.clone();
-        bench
-            .one(Body::MemberAttributes(ClusterMemberAttrSetRequest { member_id, member_attributes: attributes }))
-            .unwrap();
-    }
+    let url = |id: u64| format!("http://{id}");
+    let member = |id, name: &str| MemberRecord {
+        format: 1,
+        id,
+        name: name.into(),
+        peer_urls: vec![url(id)],
+        ..MemberRecord::default()
+    };
+    let code = |applied: Applied| applied.map_err(|error| error.code());
+    bench.one(Body::Found(MemberTable { members: vec![member(8, ""), member(3, "")] })).unwrap();
+    bench.one(Body::Found(MemberTable { members: vec![member(3, "late")] })).unwrap();
     bench.one(Body::ClusterVersion(ClusterVersionSetRequest { ver: "3.7.0".into() })).unwrap();
+
+    let started = |id, boot, run| MemberStarted {
+        id,
+        name: "n".into(),
+        client_urls: vec!["http://c".into()],
+        incarnation: "i".into(),
+        boot,
+        run,
+        command_format: 1,
+    };
+    bench.one(Body::MemberStarted(started(3, 2, 5))).unwrap();
+    bench.one(Body::MemberStarted(started(3, 2, 5))).unwrap();
+    assert_eq!(code(bench.one(Body::MemberStarted(started(3, 1, 5)))), Err(Code::MemberExist), "an older start");
+    assert_eq!(code(bench.one(Body::MemberStarted(started(3, 2, 6)))), Err(Code::MemberExist), "a copy");
+    let other = MemberStarted { incarnation: "j".into(), ..started(3, 3, 6) };
+    assert_eq!(code(bench.one(Body::MemberStarted(other))), Err(Code::MemberExist), "another directory");
+    assert_eq!(code(bench.one(Body::MemberStarted(started(4, 1, 1)))), Err(Code::MemberNotFound));
+
+    let add = |id, url: String| MemberAdd { id, peer_urls: vec![url], is_learner: true, max_learners: 1 };
+    assert_eq!(code(bench.one(Body::MemberAdd(add(9, url(3))))), Err(Code::PeerURLExist));
+    assert_eq!(code(bench.one(Body::MemberAdd(add(3, url(9))))), Err(Code::MemberExist));
+    bench.one(Body::MemberAdd(add(9, url(9)))).unwrap();
+    assert_eq!(code(bench.one(Body::MemberAdd(add(10, url(10))))), Err(Code::TooManyLearners));
+    assert_eq!(code(bench.one(Body::MemberPromote(3))), Err(Code::MemberNotLearner));
+    bench.one(Body::MemberPromote(9)).unwrap();
+    let update = |id, url: String| Body::MemberUpdate(MemberUpdate { id, peer_urls: vec![url] });
+    assert_eq!(code(bench.one(update(9, url(3)))), Err(Code::PeerURLExist));
+    bench.one(update(9, "http://new".into())).unwrap();
+
     bench.one(Body::MemberRemove(8)).unwrap();
-    assert_eq!(bench.one(Body::MemberRemove(8)).map_err(|e| e.code()), Err(Code::MemberNotFound));
-    assert_eq!(bench.one(Body::MemberPut(member(8, "x"))).map_err(|e| e.code()), Err(Code::MemberNotFound));
+    assert_eq!(code(bench.one(Body::MemberRemove(8))), Err(Code::MemberNotFound));
+    assert_eq!(
+        code(bench.one(Body::MemberAdd(add(8, "http://x".into())))),
+        Err(Code::MemberExist),
+        "ids are not used again"
+    );
     let state = bench.machine.state();
-    let expected = MemberRecord { client_urls: vec!["http://c".into()], ..member(3, "n") };
-    assert_eq!((state.members(), state.is_removed(8)), (vec![expected], true));
+    let expected = [
+        MemberRecord {
+            client_urls: vec!["http://c".into()],
+            incarnation: "i".into(),
+            boot: 2,
+            run: 5,
+            command_format: 1,
+            ..member(3, "n")
+        },
+        MemberRecord { peer_urls: vec!["http://new".into()], ..member(9, "") },
+    ];
+    assert_eq!((&state.members()[..], state.is_removed(8)), (&expected[..], true));
     assert_eq!(state.cluster_version().as_deref(), Some("3.7.0"));
 }
 

@@ -3,8 +3,9 @@
 use super::super::flag::{Flag, Kind};
 use super::{URLS, nothing, refused, used};
 
-const ONE_MEMBER: &str = "this version runs one member";
-const NO_DISCOVERY: &str = "this version runs one member and discovers no others; leave it out";
+const NO_DOWNGRADE: &str = "this version does not downgrade clusters";
+const OWN_PROTOCOL: &str = "the peer protocol has its own times";
+const NO_DISCOVERY: &str = "this version discovers no members by it; name them by --initial-cluster";
 const UNUSED: &str = "discovery is not used";
 
 pub(super) const FLAGS: &[Flag] = &[
@@ -18,18 +19,18 @@ pub(super) const FLAGS: &[Flag] = &[
     used("initial-cluster-state", Kind::Choice(&["new", "existing"]), "new", "new or existing"),
     used("initial-cluster-token", Kind::Text, "etcd-cluster", "mixed into the cluster's id, to tell clusters apart"),
     used("advertise-client-urls", URLS, "http://localhost:2379", "this member's client URLs, as told to clients"),
-    nothing("strict-reconfig-check", Kind::Bool, "true", ONE_MEMBER, "refuse membership changes that risk the quorum"),
-    nothing("pre-vote", Kind::Bool, "true", "pre-vote is always on", "ask before an election whether it could be won"),
-    nothing("max-learners", Kind::Int, "1", ONE_MEMBER, "learners allowed at once"),
+    used("strict-reconfig-check", Kind::Bool, "true", "refuse membership changes that risk the quorum"),
+    used("pre-vote", Kind::Bool, "true", "ask before an election whether it could be won"),
+    used("max-learners", Kind::Int, "1", "learners allowed at once"),
     nothing(
         "downgrade-check-time",
         Kind::Duration,
         "5s",
-        ONE_MEMBER,
+        NO_DOWNGRADE,
         "time between two looks at a downgrade's progress",
     ),
-    nothing("raft-read-timeout", Kind::Duration, "5s", ONE_MEMBER, "read timeout of peer connections"),
-    nothing("raft-write-timeout", Kind::Duration, "5s", ONE_MEMBER, "write timeout of peer connections"),
+    nothing("raft-read-timeout", Kind::Duration, "5s", OWN_PROTOCOL, "read timeout of peer connections"),
+    nothing("raft-write-timeout", Kind::Duration, "5s", OWN_PROTOCOL, "write timeout of peer connections"),
     nothing("v2-deprecation", Kind::Text, "", "there is no v2 store", "stage of the v2 store's removal"),
 ];
 

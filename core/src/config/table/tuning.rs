@@ -39,12 +39,6 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 pub(super) const UNSAFE: &[Flag] = &[
-    nothing(
-        "force-new-cluster",
-        Kind::Bool,
-        "false",
-        "a member that is alone already is its whole cluster",
-        "forget all other members",
-    ),
+    used("force-new-cluster", Kind::Bool, "false", "forget all other members; for what is left of a lost cluster"),
     used("unsafe-no-fsync", Kind::Bool, "false", "do not sync writes to disk; loses data when the machine stops"),
 ];

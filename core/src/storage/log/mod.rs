@@ -41,6 +41,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -119,6 +121,7 @@ impl<C: Content> Log<C> {
             tail_limit: options.tail_bytes,
             failed: watch::Sender::new(None),
             room: watch::Sender::new(true),
+            busy_ns: AtomicU64::new(0),
             activity: Notify::new(),
         });
 
@@ -302,6 +305,12 @@ impl<C: Content> Log<C> {
     /// writes wait until there is room, which a purge can make.
     pub fn room(&self) -> watch::Receiver<bool> {
         self.inner.shared.room.subscribe()
+    }
+
+    /// For how long the write that is under way has been so, its sync included; `None` if there is none.
+    pub fn unsynced_for(&self, now: Duration) -> Option<Duration> {
+        let since = self.inner.shared.busy_ns.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_nanos(since)))
     }
 
     /// Writes what waits, notes that it is durable, and lets go of all files and threads. From then on

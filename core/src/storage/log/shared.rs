@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -21,6 +23,8 @@ pub(super) struct Shared<C> {
     pub(super) failed: watch::Sender<Option<Arc<str>>>,
     /// Whether there is room for another segment.
     pub(super) room: watch::Sender<bool>,
+    /// Since when the log's thread has been writing, in nanoseconds of the member's clock and one more; 0 while it waits.
+    pub(super) busy_ns: AtomicU64,
     /// Wakes the keeper, which sleeps while nothing is written.
     pub(super) activity: Notify,
 }
@@ -90,6 +94,8 @@ pub(super) trait Report: Send + Sync {
     fn released(&self, generation: u64) -> bool;
     /// Nothing can be written any more.
     fn failed(&self, reason: &str);
+    /// The log's thread begins to write, or has written and synced all that there was.
+    fn busy(&self, since: Option<Duration>);
     /// Whether the next segment could be reserved.
     fn room(&self, there_is: bool);
     /// The log's own queue, unless it was closed.
@@ -118,6 +124,12 @@ impl<C: Content> Report for Shared<C> {
         let reason: Arc<str> = reason.into();
         self.state.lock().failure.get_or_insert_with(|| Arc::clone(&reason));
         self.failed.send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+    }
+
+    fn busy(&self, since: Option<Duration>) {
+        let since =
+            since.map_or(0, |since| u64::try_from(since.as_nanos()).map_or(u64::MAX, |ns| ns.saturating_add(1)));
+        self.busy_ns.store(since, Ordering::Relaxed);
     }
 
     fn room(&self, there_is: bool) {

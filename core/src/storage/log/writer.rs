@@ -371,6 +371,7 @@ impl Writer {
             return Ok(false);
         }
         let Some(active) = self.position.live.back() else { return Ok(false) };
+        self.report.busy(Some(self.env.now()));
         active.file.write_all_at(&self.buffer, self.position.offset)?;
         let bytes = self.buffer.len();
         self.position.offset += bytes as u64;
@@ -379,6 +380,7 @@ impl Writer {
 
         let before = self.env.now();
         active.file.sync_data()?;
+        self.report.busy(None);
         self.synced = self.position.sequence;
         if let Some(observer) = &self.options.observer {
             observer.synced(bytes, self.env.now().saturating_sub(before));

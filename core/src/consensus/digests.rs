@@ -1,0 +1,82 @@
+//! What the state came to at the last entries, for members to compare.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use keelkv_proto::keelkv::AppliedRecord;
+use keelkv_proto::keelkv::peer::Digest;
+use parking_lot::Mutex;
+
+/// Digests that are kept. A member that is further behind than the newest so many entries is compared with those that
+/// are kept at wider steps.
+const NEWEST: usize = 1024;
+/// Every so many entries one digest is kept for longer.
+const STEP: u64 = 1024;
+const SPARSE: usize = 1024;
+
+/// The last digests of one member. Clones are handles of the same.
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    newest: VecDeque<Digest>,
+    sparse: VecDeque<Digest>,
+}
+
+impl Digests {
+    /// The state after an entry.
+    pub(super) fn applied(&self, applied: &AppliedRecord) {
+        let digest = Digest { index: applied.index, digest: applied.digest };
+        let mut kept = self.kept.lock();
+        if kept.newest.len() == NEWEST {
+            kept.newest.pop_front();
+        }
+        kept.newest.push_back(digest);
+        if digest.index.is_multiple_of(STEP) {
+            if kept.sparse.len() == SPARSE {
+                kept.sparse.pop_front();
+            }
+            kept.sparse.push_back(digest);
+        }
+    }
+
+    /// A few to compare: the newest, and some before it.
+    pub fn sample(&self) -> Vec<Digest> {
+        let kept = self.kept.lock();
+        let newest = kept.newest.iter().rev().step_by(64);
+        newest.chain(kept.sparse.iter().rev().take(16)).copied().collect()
+    }
+
+    /// What the state came to at an entry, if that is still known.
+    pub fn at(&self, index: u64) -> Option<u64> {
+        let kept = self.kept.lock();
+        let found = |digests: &VecDeque<Digest>| {
+            let place = digests.binary_search_by_key(&index, |digest| digest.index).ok()?;
+            Some(digests[place].digest)
+        };
+        found(&kept.newest).or_else(|| found(&kept.sparse))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_newest_and_some_older_ones() {
+        let digests = Digests::default();
+        for index in 1..=10 * STEP {
+            digests.applied(&AppliedRecord { index, digest: index * 7, ..AppliedRecord::default() });
+        }
+        assert_eq!(digests.at(10 * STEP), Some(10 * STEP * 7));
+        assert_eq!(digests.at(10 * STEP - 1000), Some((10 * STEP - 1000) * 7));
+        assert_eq!(digests.at(3 * STEP), Some(3 * STEP * 7));
+        assert_eq!(digests.at(3 * STEP + 1), None);
+        let sample = digests.sample();
+        assert!(sample.iter().all(|kept| kept.digest == kept.index * 7));
+        assert_eq!(sample.len(), 16 + 10);
+    }
+}
