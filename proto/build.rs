@@ -7,8 +7,15 @@ use protox::prost_reflect::{DescriptorPool, Kind};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files =
-        ["rpc.proto", "raft_internal.proto", "v3lock.proto", "v3election.proto", "health.proto", "command.proto"];
+    let files = [
+        "rpc.proto",
+        "raft_internal.proto",
+        "v3lock.proto",
+        "v3election.proto",
+        "health.proto",
+        "command.proto",
+        "peer_wire.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
     let pool = DescriptorPool::from_file_descriptor_set(descriptors.clone())?;
     let out = std::env::var("OUT_DIR")?;
