@@ -41,11 +41,7 @@ async fn accept(shared: &Arc<Shared>, listener: PeerListener) -> std::io::Result
         let Ok(pending) = Arc::clone(&shared.pending).acquire_owned().await else { return Ok(()) };
         match socket.accept().await {
             Ok((connection, remote)) => {
-                let task = welcome(Arc::clone(shared), connection, remote, pending);
-                let stop = shared.stop.clone();
-                shared.spawn("peer-served", async move {
-                    stop.run_until_cancelled(task).await;
-                });
+                shared.spawn("peer-served", welcome(Arc::clone(shared), connection, remote, pending));
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection of a peer");
@@ -62,15 +58,16 @@ struct Turned {
     /// Whom the line is about.
     who: String,
     /// The connection, if there may be last words in its outbox.
-    channel: Option<Channel>,
+    channel: Option<Box<Channel>>,
 }
 
 async fn welcome(shared: Arc<Shared>, connection: TcpStream, remote: SocketAddr, pending: OwnedSemaphorePermit) {
     tune(&connection, &shared.limits);
     let Some(us) = shared.identity().await else { return };
     let who = format!("from {}", remote.ip());
-    let meeting = meet(Channel::new(Box::new(connection)), &who);
-    let met = within(shared.env(), shared.limits.handshake, meeting).await.unwrap_or_else(|| {
+    let meeting = within(shared.env(), shared.limits.handshake, meet(Channel::new(Box::new(connection)), &who));
+    let Some(met) = shared.stop.run_until_cancelled(meeting).await else { return };
+    let met = met.unwrap_or_else(|| {
         let why = format!("it did not introduce itself within {:?}", shared.limits.handshake);
         Err(Turned { why, who, channel: None })
     });
@@ -86,13 +83,13 @@ async fn welcome(shared: Arc<Shared>, connection: TcpStream, remote: SocketAddr,
         tracing::warn!(remote_addr = %remote, error = %turned.why, "rejected connection on peer endpoint");
     }
     if let Some(channel) = turned.channel {
-        channel.end(&shared).await;
+        shared.stop.run_until_cancelled(channel.end(&shared)).await;
     }
 }
 
 /// Reads who is there.
 async fn meet(mut channel: Channel, who: &str) -> Result<(Channel, Introduction), Turned> {
-    let turned = |why: String, channel| Turned { why, who: who.to_owned(), channel };
+    let turned = |why: String, channel: Option<Box<Channel>>| Turned { why, who: who.to_owned(), channel };
     let first = channel.first().await.map_err(|e| turned(e.to_string(), None))?;
     let why = match first {
         Some(First::Peer) => {
@@ -115,7 +112,7 @@ async fn meet(mut channel: Channel, who: &str) -> Result<(Channel, Introduction)
         Some(First::Tls) => "TLS on a port without TLS: give https:// in --listen-peer-urls".to_owned(),
         Some(First::Unknown | First::Unclear) => "not keelkv's peer protocol".to_owned(),
     };
-    Err(turned(why, Some(channel)))
+    Err(turned(why, Some(Box::new(channel))))
 }
 
 async fn introduction(channel: &mut Channel) -> Result<Introduction, String> {
@@ -134,7 +131,7 @@ async fn enter(shared: &Shared, us: &Identity, mut channel: Channel, them: Intro
         channel.outbox.push_raw(&preface::preface());
         channel.outbox.push_text(Kind::Refusal, 0, &why);
         let why = format!("member {:x} ({}) is refused: {why}", them.hello.member_id, them.name);
-        Err(Turned { why, who: about.clone(), channel: Some(channel) })
+        Err(Turned { why, who: about.clone(), channel: Some(Box::new(channel)) })
     };
     if let Err(why) = us.service.admit(&them.hello) {
         return refused(channel, why);

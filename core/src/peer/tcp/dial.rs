@@ -1,5 +1,6 @@
 //! Connects to a peer URL and makes acquaintance.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
@@ -50,7 +51,10 @@ async fn plain(shared: &Shared, host: &str, port: u16) -> Result<TcpStream, Stri
 
 async fn acquaint(channel: &mut Channel) -> Result<Introduction, String> {
     channel.flush().await.map_err(|e| e.to_string())?;
-    let first = channel.first().await.map_err(|e| e.to_string())?;
+    let first = match channel.first().await {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        first => first.map_err(|e| e.to_string())?,
+    };
     match first {
         Some(First::Peer) => {}
         Some(First::OtherVersion(why)) => return Err(why),

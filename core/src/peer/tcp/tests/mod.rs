@@ -1,1 +1,7 @@
+//! Two and more transports in one process, over real sockets.
 
+mod calls;
+mod connections;
+mod harness;
+mod limits;
+mod strangers;
