@@ -32,6 +32,7 @@ fn member(id: u64) -> (Arc<TcpTransport>, Peer) {
     let options = PeerOptions {
         member_name: format!("m{id}"),
         listeners: vec![PeerListener { socket, secure: false }],
+        tls: None,
         limits: PeerLimits::default(),
     };
     let transport = TcpTransport::new(TokioEnv::new(tokio::runtime::Handle::current()), options);

@@ -39,6 +39,12 @@ impl Channel {
         self.outbox.push(Kind::Hello, 0, us.encode());
     }
 
+    /// Puts why we will have nothing to do with the other side, if these are our first words.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.outbox.push_raw(&preface::preface());
+        self.outbox.push_text(Kind::Refusal, 0, why);
+    }
+
     /// Writes what was put.
     pub(super) async fn flush(&mut self) -> std::io::Result<()> {
         self.outbox.write_all(&mut self.writer).await

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::channel::Channel;
@@ -12,6 +14,7 @@ use super::introduction::Introduction;
 use super::preface::First;
 use super::shared::{Shared, within};
 use super::socket::{Socket, tune};
+use crate::tls::explain;
 
 /// Connects and introduces us. Who answers was not judged yet. An error is a line; the caller limits the time.
 pub(super) async fn dial(shared: &Shared, url: &str, us: &Introduction) -> Result<(Channel, Introduction), String> {
@@ -20,14 +23,31 @@ pub(super) async fn dial(shared: &Shared, url: &str, us: &Introduction) -> Resul
     // Brackets belong to the URL, not to the address.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = url.port_or_known_default().ok_or("a peer URL names a port")?;
-    let socket = match url.scheme() {
-        "http" => plain(shared, host, port).await.map(|socket| Box::new(socket) as Socket)?,
+    let socket: Socket = match url.scheme() {
+        "http" => Box::new(plain(shared, host, port).await?),
+        "https" => return secure(shared, host, port, us).await,
         other => return Err(format!("peers are reached by http:// or https://, not {other}://")),
     };
-    let mut channel = Channel::new(socket);
-    channel.introduce(us);
-    let them = acquaint(&mut channel).await?;
-    Ok((channel, them))
+    acquaint(Channel::new(socket), us).await
+}
+
+async fn secure(shared: &Shared, host: &str, port: u16, us: &Introduction) -> Result<(Channel, Introduction), String> {
+    let no_tls =
+        "TLS is not set up here: give --peer-cert-file, --peer-key-file and --peer-trusted-ca-file, or --peer-auto-tls";
+    let tls = shared.tls.as_ref().ok_or(no_tls)?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|e| format!("{host:?} cannot be in a certificate: {e}"))?;
+    let socket = plain(shared, host, port).await?;
+    let connector = TlsConnector::from(tls.client(shared.env().now()));
+    let socket = connector.connect(name, socket).await.map_err(|e| explain(&e))?;
+    let judged = tls.judge(socket.get_ref().1.peer_certificates(), None).await;
+    let mut channel = Channel::new(Box::new(socket));
+    if let Err(why) = judged {
+        channel.refuse(&why);
+        channel.end(shared).await;
+        return Err(why);
+    }
+    acquaint(channel, us).await
 }
 
 async fn plain(shared: &Shared, host: &str, port: u16) -> Result<TcpStream, String> {
@@ -49,11 +69,12 @@ async fn plain(shared: &Shared, host: &str, port: u16) -> Result<TcpStream, Stri
     Err(why)
 }
 
-async fn acquaint(channel: &mut Channel) -> Result<Introduction, String> {
-    channel.flush().await.map_err(|e| e.to_string())?;
+async fn acquaint(mut channel: Channel, us: &Introduction) -> Result<(Channel, Introduction), String> {
+    channel.introduce(us);
+    channel.flush().await.map_err(|e| explain(&e))?;
     let first = match channel.first().await {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-        first => first.map_err(|e| e.to_string())?,
+        first => first.map_err(|e| explain(&e))?,
     };
     match first {
         Some(First::Peer) => {}
@@ -72,7 +93,7 @@ async fn acquaint(channel: &mut Channel) -> Result<Introduction, String> {
         }
     }
     match channel.receive().await? {
-        Some(frame) if frame.kind == Kind::Hello => Introduction::decode(&frame),
+        Some(frame) if frame.kind == Kind::Hello => Introduction::decode(&frame).map(|them| (channel, them)),
         Some(frame) if frame.kind == Kind::Refusal => Err(format!("it refuses this member: {}", frame.text())),
         Some(_) => Err("it did not introduce itself".to_owned()),
         None => Err("it closed the connection without introducing itself".to_owned()),

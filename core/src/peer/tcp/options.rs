@@ -1,9 +1,11 @@
 //! What the transport is told when it is made.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::peer::Lane;
+use crate::tls::Tls;
 
 /// Where it listens, who it is, and its limits.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub struct PeerOptions {
     pub member_name: String,
     /// Bound sockets.
     pub listeners: Vec<PeerListener>,
+    /// Certificates and whom to trust; without it neither `https://` URLs nor listeners with TLS work.
+    pub tls: Option<Arc<Tls>>,
     /// Limits.
     pub limits: PeerLimits,
 }

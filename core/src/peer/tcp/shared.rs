@@ -16,11 +16,13 @@ use super::said::Said;
 use super::{PeerLimits, PeerOptions};
 use crate::env::Env;
 use crate::peer::{Hello, Lane, PeerService};
+use crate::tls::Tls;
 
 /// Environment, limits, who we are, and what was logged.
 pub(super) struct Shared {
     env: Arc<dyn Env>,
     pub(super) limits: PeerLimits,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) name: String,
     pub(super) said: Said,
     /// The connections that others opened.
@@ -47,6 +49,7 @@ impl Shared {
         Self {
             env,
             limits: options.limits.clone(),
+            tls: options.tls.clone(),
             name: options.member_name.clone(),
             said: Said::default(),
             incoming: Incoming::default(),

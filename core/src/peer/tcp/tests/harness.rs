@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::super::{PeerLimits, PeerListener, PeerOptions, TcpTransport};
 use crate::env::TokioEnv;
 use crate::peer::{CallError, Hello, Lane, Peer, PeerService, Transport};
+use crate::tls::Tls;
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
 pub(super) const CLUSTER: u64 = 0xc1;
@@ -71,6 +72,7 @@ pub(super) struct Maker {
     pub(super) run: u64,
     pub(super) at: String,
     pub(super) limits: PeerLimits,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Maker {
@@ -82,15 +84,18 @@ impl Maker {
             retry: (Duration::from_millis(5), Duration::from_millis(50)),
             ..PeerLimits::default()
         };
-        Self { id, cluster: CLUSTER, boot: 1, run: id * 100, at: "127.0.0.1:0".to_owned(), limits }
+        Self { id, cluster: CLUSTER, boot: 1, run: id * 100, at: "127.0.0.1:0".to_owned(), limits, tls: None }
     }
 
     pub(super) fn start(self) -> Member {
         let socket = TcpListener::bind(&self.at).expect("the address is free");
-        let url = format!("http://{}", socket.local_addr().expect("it is bound"));
+        let secure = self.tls.is_some();
+        let scheme = if secure { "https" } else { "http" };
+        let url = format!("{scheme}://{}", socket.local_addr().expect("it is bound"));
         let options = PeerOptions {
             member_name: format!("m{}", self.id),
-            listeners: vec![PeerListener { socket, secure: false }],
+            listeners: vec![PeerListener { socket, secure }],
+            tls: self.tls,
             limits: self.limits,
         };
         let transport = TcpTransport::new(TokioEnv::new(Handle::current()), options);

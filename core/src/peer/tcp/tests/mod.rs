@@ -4,4 +4,5 @@ mod calls;
 mod connections;
 mod harness;
 mod limits;
+mod secure;
 mod strangers;
