@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "health.proto",
         "command.proto",
         "peer.proto",
+        "peer_wire.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let pool = DescriptorPool::from_file_descriptor_set(descriptors.clone())?;

@@ -26,6 +26,9 @@ pub mod apply;
 
 pub mod watch;
 
+#[cfg(feature = "server")]
+pub mod tls;
+
 pub mod peer;
 
 pub mod consensus;

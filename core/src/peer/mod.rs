@@ -7,6 +7,9 @@
 //! What the bytes mean is not known here, and how they travel is not known above: a server has sockets, a
 //! simulator has a queue. Nothing is sent twice: a call whose answer is lost has failed, and its caller decides.
 
+#[cfg(feature = "server")]
+pub mod tcp;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +18,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 /// Which requests may wait for which. Lanes do not wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Votes, heartbeats, read indexes, lease renewals: small, and late is as bad as lost.
     Control,

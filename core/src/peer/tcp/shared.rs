@@ -1,0 +1,115 @@
+//! What all parts of one transport know.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Either, select};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::incoming::Incoming;
+use super::introduction::Introduction;
+use super::said::Said;
+use super::{PeerLimits, PeerOptions};
+use crate::env::Env;
+use crate::peer::{Hello, Lane, PeerService};
+use crate::tls::Tls;
+
+/// Environment, limits, who we are, and what was logged.
+pub(super) struct Shared {
+    env: Arc<dyn Env>,
+    pub(super) limits: PeerLimits,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) name: String,
+    pub(super) said: Said,
+    /// The connections that others opened.
+    pub(super) incoming: Incoming,
+    /// Places for accepted connections that have not said who they are.
+    pub(super) pending: Arc<Semaphore>,
+    /// Places for accepted connections.
+    pub(super) places: Arc<Semaphore>,
+    started: CancellationToken,
+    pub(super) stop: CancellationToken,
+    tasks: TaskTracker,
+    identity: OnceLock<Identity>,
+}
+
+/// Known from the start on.
+pub(super) struct Identity {
+    pub(super) hello: Hello,
+    pub(super) service: Arc<dyn PeerService>,
+}
+
+impl Shared {
+    pub(super) fn new(env: Arc<dyn Env>, options: &PeerOptions) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            env,
+            limits: options.limits.clone(),
+            tls: options.tls.clone(),
+            name: options.member_name.clone(),
+            said: Said::default(),
+            incoming: Incoming::default(),
+            pending: places(options.limits.pending),
+            places: places(options.limits.connections),
+            started: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            identity: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn env(&self) -> &Arc<dyn Env> {
+        &self.env
+    }
+
+    /// Says who we are. Only the first time counts.
+    pub(super) fn start(&self, hello: Hello, service: Arc<dyn PeerService>) {
+        // Set twice it stays as it was.
+        let _first = self.identity.set(Identity { hello, service });
+        self.started.cancel();
+    }
+
+    /// Who we are, once that is known.
+    pub(super) async fn identity(&self) -> Option<&Identity> {
+        self.started.cancelled().await;
+        self.identity.get()
+    }
+
+    /// How we introduce ourselves.
+    pub(super) fn introduction(&self, hello: Hello, lane: Lane) -> Introduction {
+        Introduction { hello, lane, name: self.name.clone() }
+    }
+
+    /// Runs a task that ends by itself when `stop` is cancelled.
+    pub(super) fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.env.spawn(name, Box::pin(self.tasks.track_future(task)));
+    }
+
+    /// Ends everything.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        self.stop.cancel();
+        self.tasks.close();
+        let tasks = self.tasks.clone();
+        Box::pin(async move { tasks.wait().await })
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hello = self.identity.get().map(|i| &i.hello);
+        f.debug_struct("Shared").field("name", &self.name).field("hello", &hello).finish_non_exhaustive()
+    }
+}
+
+/// What `future` comes to within `time`.
+pub(super) async fn within<F: Future>(env: &Arc<dyn Env>, time: Duration, future: F) -> Option<F::Output> {
+    let future = std::pin::pin!(future);
+    match select(future, env.sleep(time)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}

@@ -1,0 +1,70 @@
+//! Lines about TLS that failed.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+/// Why a connection with TLS failed, and what to do.
+pub fn explain(error: &io::Error) -> String {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it closed the connection within the TLS handshake".to_owned(),
+            _ => error.to_string(),
+        };
+    };
+    match tls {
+        Error::InvalidCertificate(why) => format!("its certificate is not accepted: {}", certificate(why)),
+        Error::NoCertificatesPresented => {
+            "it shows no certificate, and one is demanded here: give it one signed by a CA that is trusted here"
+                .to_owned()
+        }
+        Error::AlertReceived(alert) => format!("it ended the TLS handshake: {}", told(*alert)),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS: use http:// in its URL, or make it listen on https://".to_owned()
+        }
+        Error::PeerIncompatible(why) => {
+            format!(
+                "there is no version or cipher suite of TLS that both sides speak ({why:?}): compare --tls-min-version, --tls-max-version and --cipher-suites"
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+fn certificate(why: &CertificateError) -> String {
+    let advice = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "renew it, or check the clocks",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "check the clocks",
+        CertificateError::Revoked => "give it another one",
+        // The other one is a CA of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "no CA that is trusted here signed it; check --peer-trusted-ca-file"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "make one for the host in the URL"
+        }
+        _ => "make another one",
+    };
+    format!("{}; {advice}", Error::InvalidCertificate(why.clone()))
+}
+
+fn told(alert: AlertDescription) -> String {
+    let text = match alert {
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            "it does not trust the CA of this member's certificate"
+        }
+        AlertDescription::CertificateRequired => "it demands a certificate, and this member showed none",
+        AlertDescription::CertificateExpired => "this member's certificate is over, by its clock",
+        AlertDescription::CertificateRevoked => "this member's certificate is revoked",
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::AccessDenied => "it does not accept this member's certificate",
+        AlertDescription::ProtocolVersion => "it speaks no version of TLS that is spoken here",
+        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+            "it accepts no cipher suite that is offered here, or demands a certificate"
+        }
+        other => return format!("{other:?}"),
+    };
+    format!("{text}; its log says more")
+}
