@@ -41,6 +41,7 @@ def start(data_dir: str, url: str) -> subprocess.Popen[str]:
         [
             *(os.environ["KEELKV_BIN"], "--name", "quick", "--data-dir", data_dir),
             *("--listen-client-urls", url, "--advertise-client-urls", url),
+            *("--listen-peer-urls", "http://127.0.0.1:0"),
         ],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -16,6 +16,7 @@ async fn start(dir: &Path, address: &str) -> Server {
         format!("--data-dir={}", dir.display()),
         format!("--listen-client-urls=http://{address}"),
         format!("--advertise-client-urls=http://{address}"),
+        "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
     ];
     let read = |path: &str| std::fs::read_to_string(path);
     let request = config::load(&arguments, &[], read).expect("good flags");

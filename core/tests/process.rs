@@ -54,6 +54,7 @@ impl Running {
             data_dir.to_str().unwrap(),
             "--listen-client-urls=http://127.0.0.1:0",
             "--advertise-client-urls=http://127.0.0.1:0",
+            "--listen-peer-urls=http://127.0.0.1:0",
         ]);
         let mut child = server.args(more).stderr(Stdio::piped()).spawn().unwrap();
         let mut running = Self { errors: BufReader::new(child.stderr.take().unwrap()), child, lines: Vec::new() };
@@ -158,7 +159,8 @@ fn says_what_to_do_when_it_cannot_start() {
         (&fresh, taken.as_str(), "stop the process that has this port, or choose another one"),
     ] {
         let (listen, advertise) = (format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}"));
-        let refused = output(&["--name=p", "--data-dir", data.to_str().unwrap(), &listen, &advertise]);
+        let peers = "--listen-peer-urls=http://127.0.0.1:0";
+        let refused = output(&["--name=p", "--data-dir", data.to_str().unwrap(), &listen, &advertise, peers]);
         assert_eq!(refused.status.code(), Some(1));
         let errors = text(&refused.stderr);
         let last = parse(errors.lines().last().unwrap());

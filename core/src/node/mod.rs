@@ -14,6 +14,7 @@ mod config;
 #[cfg(feature = "rocks")]
 mod data_dir;
 mod divergence;
+mod force_new;
 mod identity;
 mod leadership;
 mod member;

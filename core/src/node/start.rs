@@ -21,7 +21,7 @@ use super::quota::Quota;
 use super::read_gate::{self, ReadGate};
 use super::reads::LongReads;
 use super::wiring::{LeaseGateway, ToLeader};
-use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergence, reconcile, tasks};
+use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergence, force_new, reconcile, tasks};
 use crate::apply::{Machine, Sinks};
 use crate::consensus::{
     Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, SpoolPlace, StateMachine,
@@ -96,6 +96,9 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
             "the state ends at entry {applied}, and the log that follows it was let go of: the state was replaced or \
              lost; remove the whole data directory and start anew, or put the right state back"
         )));
+    }
+    if config.cluster.force_new {
+        force_new::stand_alone(&log, &identity).await?;
     }
     let slow = SlowApply::new(config.slow_apply);
     let lost = "states are neither sent nor taken from now on";
@@ -327,6 +330,18 @@ async fn publish_at_last(node: &Node) {
     node.ready.send_replace(true);
 }
 
+/// Takes all other members out of the table, and lets this one vote.
+async fn forget_others(node: &Node) -> crate::types::Result<()> {
+    let me = node.identity.member_id;
+    if node.is_learner() {
+        node.propose(command::Body::MemberPromote(me)).await?;
+    }
+    for member in node.state.members().iter().filter(|member| member.id != me) {
+        node.propose(command::Body::MemberRemove(member.id)).await?;
+    }
+    Ok(())
+}
+
 async fn publish(node: &Node) -> crate::types::Result<()> {
     node.linearizable().await?;
     let me = &node.identity;
@@ -343,6 +358,9 @@ async fn publish(node: &Node) -> crate::types::Result<()> {
         command_format: COMMAND_FORMAT,
     };
     node.propose(command::Body::MemberStarted(started)).await?;
+    if node.config.cluster.force_new {
+        forget_others(node).await?;
+    }
     if node.state.cluster_version().is_none() {
         let version = ClusterVersionSetRequest { ver: CLUSTER_VERSION.into() };
         node.propose(command::Body::ClusterVersion(version)).await?;

@@ -204,6 +204,85 @@ async fn members_come_and_go() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_cluster_can_go_on_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let board = Switchboard::new();
+    let mut last = config(&board, 0, 3);
+    last.storage = StorageConfig::Directory { data_dir: directory.path().into(), wal_dir: None, fsync: true };
+    let node = Node::start(last.clone(), env()).await.expect("starts");
+    let others = [
+        Node::start(config(&board, 1, 3), env()).await.expect("starts"),
+        Node::start(config(&board, 2, 3), env()).await.expect("starts"),
+    ];
+    put(&node, "a", "1").await.expect("a quorum");
+    for other in &others {
+        other.stop().await;
+    }
+    node.stop().await;
+    last.cluster.transport = board.plug(&url(0));
+    last.cluster.force_new = true;
+    let node = Node::start(last.clone(), env()).await.expect("starts alone");
+    assert_eq!(get(&node, "a").await, Ok(Some("1".into())));
+    put(&node, "a", "2").await.expect("it is a quorum");
+    assert_eq!(node.state().members().len(), 1);
+    node.stop().await;
+    last.cluster.transport = board.plug(&url(0));
+    last.cluster.force_new = false;
+    let node = Node::start(last, env()).await.expect("starts as what it is now");
+    assert_eq!(get(&node, "a").await, Ok(Some("2".into())));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wiped_or_copied_member_is_not_let_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut cluster = Cluster::start(3).await;
+    put(cluster.node(0), "a", "1").await.expect("a quorum");
+    cluster.nodes[2].take().expect("runs").stop().await;
+    // Its data is gone: the same flags must not make it the same member.
+    let refused = Node::start(config(&cluster.board, 2, 3), env()).await.expect_err("it is known to the others");
+    assert!(refused.to_string().contains("has already been bootstrapped"), "{refused}");
+    let mut joins = config(&cluster.board, 2, 3);
+    joins.cluster.exists = true;
+    let refused = Node::start(joins, env()).await.expect_err("it was started before");
+    assert!(refused.to_string().contains("started before with another data directory"), "{refused}");
+
+    // One that was added and then runs on a copy of older data.
+    let gone = cluster.node(0).state().members().into_iter().find(|member| member.name == "m2").expect("there");
+    cluster.node(0).remove_member(gone.id).await.expect("it is down");
+    cluster.node(0).add_member(vec![url(3)], false).await.expect("two are healthy");
+    let mut joins = config(&cluster.board, 3, 2);
+    joins.cluster.members.push(Founder { name: "m3".into(), peer_urls: vec![url(3)] });
+    joins.cluster.exists = true;
+    let at = |name: &str| {
+        let data_dir = directory.path().join(name);
+        StorageConfig::Directory { data_dir, wal_dir: None, fsync: true }
+    };
+    joins.storage = at("now");
+    let node = Node::start(joins.clone(), env()).await.expect("joins");
+    node.ready().await.expect("takes part");
+    node.stop().await;
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([directory.path().join("now"), directory.path().join("then")])
+        .status();
+    assert!(copied.expect("cp runs").success());
+    joins.cluster.transport = cluster.board.plug(&url(3));
+    let node = Node::start(joins.clone(), env()).await.expect("starts again");
+    node.ready().await.expect("takes part");
+    put(&node, "b", "1").await.expect("a quorum");
+    node.stop().await;
+    joins.storage = at("then");
+    joins.cluster.transport = cluster.board.plug(&url(3));
+    let old = Node::start(joins, env()).await.expect("starts");
+    put(cluster.node(0), "b", "2").await.expect("two are a quorum");
+    let read = tokio::time::timeout(Duration::from_secs(2), get(&old, "b")).await;
+    assert!(read.is_err(), "nobody talks to it: {read:?}");
+    old.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_member_that_is_far_behind_gets_a_snapshot() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
