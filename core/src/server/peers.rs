@@ -5,6 +5,9 @@ use crate::config::ServerConfig;
 use crate::peer::tcp::{PeerLimits, PeerListener, PeerOptions};
 use crate::tls::Tls;
 
+/// What a frame's length can say, and memory bear.
+const LARGEST_FRAME: usize = 1 << 30;
+
 /// Binds the peer URLs and reads the certificates. Nothing listens to what comes before a transport is made of it.
 pub fn peer_options(config: &ServerConfig) -> Result<PeerOptions, StartError> {
     let tls = config.peer_tls.clone().map(Tls::open).transpose().map_err(StartError::new)?;
@@ -18,9 +21,6 @@ pub fn peer_options(config: &ServerConfig) -> Result<PeerOptions, StartError> {
     limits.log.frame = limits.log.frame.saturating_add(config.limits.max_request_bytes).min(LARGEST_FRAME);
     Ok(PeerOptions { member_name: config.name.clone(), listeners, tls, limits })
 }
-
-/// What a frame's length can say, and memory bear.
-const LARGEST_FRAME: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -80,13 +80,10 @@ async fn welcome(
     let Some(met) = shared.stop.run_until_cancelled(meeting).await else { return };
     let met = met.unwrap_or_else(|| {
         let why = format!("it did not introduce itself within {:?}", shared.limits.handshake);
-        Err(Turned { why, who, channel: None })
+        Err(Turned { why, who: who.clone(), channel: None })
     });
     let served = match met {
-        Ok((channel, them)) => {
-            drop(pending);
-            enter(&shared, us, channel, them).await
-        }
+        Ok((channel, them)) => enter(&shared, us, channel, them, &who, pending).await,
         Err(turned) => Err(turned),
     };
     let Err(turned) = served else { return };
@@ -116,7 +113,10 @@ async fn meet(
         Some(First::Peer) => {
             return match introduction(&mut channel).await {
                 Ok(them) => Ok((channel, them)),
-                Err(why) => Err(turned(why, None)),
+                Err(why) => {
+                    channel.refuse(&why);
+                    Err(turned(why, Some(Box::new(channel))))
+                }
             };
         }
         // Somebody looked whether the port is open.
@@ -189,7 +189,14 @@ async fn introduction(channel: &mut Channel) -> Result<Introduction, String> {
 }
 
 /// Decides about a member, and serves it until its connection ends.
-async fn enter(shared: &Shared, us: &Identity, mut channel: Channel, them: Introduction) -> Result<(), Turned> {
+async fn enter(
+    shared: &Shared,
+    us: &Identity,
+    mut channel: Channel,
+    them: Introduction,
+    who: &str,
+    pending: OwnedSemaphorePermit,
+) -> Result<(), Turned> {
     let about = format!("from member {:x}", them.hello.member_id);
     let refused = |mut channel: Channel, why: String| {
         channel.refuse(&why);
@@ -213,7 +220,10 @@ async fn enter(shared: &Shared, us: &Identity, mut channel: Channel, them: Intro
         Ok(place) => place,
         Err(why) => return refused(channel, why),
     };
+    drop(pending);
     shared.said.forget(&about);
+    // Should it come without an introduction again, that is news.
+    shared.said.forget(who);
     channel.introduce(&shared.introduction(us.hello.clone(), them.lane));
     serve(shared, us, channel, &them, &close).await;
     Ok(())

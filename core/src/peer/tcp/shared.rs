@@ -81,7 +81,7 @@ impl Shared {
 
     /// How we introduce ourselves.
     pub(super) fn introduction(&self, hello: Hello, lane: Lane) -> Introduction {
-        Introduction { hello, lane, name: self.name.clone() }
+        Introduction { hello, lane, name: self.name.clone(), release: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
     /// Runs a task that ends by itself when `stop` is cancelled.
