@@ -23,6 +23,7 @@ mod initial_cluster;
 mod log_rotation;
 mod note;
 mod number;
+mod peer_tls;
 mod server_config;
 mod settings;
 mod table;

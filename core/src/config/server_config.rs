@@ -10,8 +10,10 @@ use super::features::FeatureGates;
 use super::initial_cluster::{ClusterState, InitialCluster};
 use super::log_rotation::{self, LogRotation};
 use super::note::Note;
+use super::peer_tls;
 use super::settings::Settings;
 use super::validate;
+use crate::tls::TlsOptions;
 
 /// Everything that a server is told at its start.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct ServerConfig {
     pub listen_metrics: Vec<Endpoint>,
     /// Where other members connect.
     pub listen_peer: Vec<Endpoint>,
+    /// TLS between members; none if it was not asked for.
+    pub peer_tls: Option<TlsOptions>,
     /// Client URLs as told to others.
     pub advertise_client: Vec<Endpoint>,
     /// Peer URLs as told to others.
@@ -212,13 +216,16 @@ impl ServerConfig {
             }
             given => given.to_owned(),
         };
+        let data_dir = PathBuf::from(data_dir);
+        let listen_peer = settings.urls("listen-peer-urls")?;
         let config = Self {
-            data_dir: data_dir.into(),
+            peer_tls: peer_tls::from_settings(settings, &data_dir, &listen_peer, &advertise_peer, notes)?,
+            data_dir,
             wal_dir: Some(settings.text("wal-dir")).filter(|d| !d.is_empty()).map(PathBuf::from),
             listen_client: settings.urls("listen-client-urls")?,
             listen_client_http: settings.urls("listen-client-http-urls")?,
             listen_metrics: settings.urls("listen-metrics-urls")?,
-            listen_peer: settings.urls("listen-peer-urls")?,
+            listen_peer,
             advertise_client: settings.urls("advertise-client-urls")?,
             initial_cluster_token: settings.text("initial-cluster-token").to_owned(),
             names_cluster: ["initial-cluster", "initial-cluster-token", "initial-advertise-peer-urls"]

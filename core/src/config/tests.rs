@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::tls::{TlsFile, TlsIdentity, TlsOptions, TlsVersion};
 
 fn load_all(arguments: &[&str], environment: &[(&str, &str)], file: &str) -> Result<Request, ConfigError> {
     let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
@@ -190,12 +191,12 @@ fn values_that_do_not_fit_together_are_refused() {
 #[test]
 fn what_this_version_lacks_is_refused_rather_than_left_out() {
     for (arguments, says) in [
-        (&["--cert-file=c.pem", "--key-file=k.pem"][..], "--cert-file: this version does not serve TLS"),
-        (&["--client-cert-auth"], "--client-cert-auth: this version does not serve TLS"),
+        (&["--cert-file=c.pem", "--key-file=k.pem"][..], "--cert-file: this version does not serve TLS to clients"),
+        (&["--client-cert-auth"], "--client-cert-auth: this version does not serve TLS to clients"),
         (&["--discovery-srv=example.com"], "--discovery-srv: this version discovers no members by it"),
         (
             &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"],
-            "https://127.0.0.1:1: this version does not serve TLS",
+            "https://127.0.0.1:1: this version does not serve TLS to clients",
         ),
     ] {
         let (text, status) = refused(arguments);
@@ -204,6 +205,67 @@ fn what_this_version_lacks_is_refused_rather_than_left_out() {
     }
     // Asked for and said to be off is not asked for.
     by_flags(&["--auto-tls=false", "--cert-file="]);
+}
+
+#[test]
+fn tls_between_members_is_what_its_flags_say() {
+    assert_eq!(by_flags(&[]).peer_tls, None);
+    let all = by_flags(&[
+        "--listen-peer-urls=https://127.0.0.1:0",
+        "--peer-cert-file=c",
+        "--peer-key-file=k",
+        "--peer-client-cert-file=dc",
+        "--peer-client-key-file=dk",
+        "--peer-client-cert-auth",
+        "--peer-trusted-ca-file=ca",
+        "--peer-crl-file=crl",
+        "--peer-cert-allowed-cn=x,y",
+        "--peer-skip-client-san-verification",
+        "--tls-min-version=TLS1.2",
+        "--tls-max-version=TLS1.2",
+        "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    ]);
+    let file = |path: &str, flag| TlsFile { path: path.into(), flag };
+    let expected = TlsOptions {
+        identity: TlsIdentity::Files { cert: file("c", "peer-cert-file"), key: file("k", "peer-key-file") },
+        dialling: Some((file("dc", "peer-client-cert-file"), file("dk", "peer-client-key-file"))),
+        trusted_ca: Some(file("ca", "peer-trusted-ca-file")),
+        revoked: Some(file("crl", "peer-crl-file")),
+        allowed_cn: vec!["x".to_owned(), "y".to_owned()],
+        allowed_hostname: Vec::new(),
+        skip_client_san: true,
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_2,
+        cipher_suites: vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned()],
+    };
+    assert_eq!(all.peer_tls, Some(expected));
+    let own = by_flags(&["--data-dir=d", "--listen-peer-urls=https://127.0.0.1:0", "--peer-auto-tls"]);
+    let identity = TlsIdentity::SelfSigned {
+        directory: "d/fixtures/peer".into(),
+        hosts: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        years: 1,
+    };
+    assert_eq!(own.peer_tls.unwrap().identity, identity);
+}
+
+#[test]
+fn tls_between_members_is_refused_where_it_would_not_protect() {
+    let pair = ["--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=ca"];
+    for (arguments, says) in [
+        (&["--listen-peer-urls=https://127.0.0.1:0"][..], "https://127.0.0.1:0: TLS between members needs"),
+        (&["--peer-cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]"),
+        (&[pair[0], pair[1], "--peer-client-cert-auth"], "--peer-client-cert-auth needs"),
+        (&["--peer-auto-tls", "--peer-cert-allowed-cn=x"], "--peer-cert-allowed-cn needs"),
+        (
+            &[pair[0], pair[1], pair[2], "--peer-cert-allowed-cn=x", "--peer-cert-allowed-hostname=y"],
+            "--peer-cert-allowed-cn and --peer-cert-allowed-hostname are mutually exclusive",
+        ),
+        (&["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"], "--cipher-suites: unexpected TLS cipher suite"),
+        (&["--peer-auto-tls", "--self-signed-cert-validity=0"], "--self-signed-cert-validity must be >0"),
+    ] {
+        let (text, _) = refused(arguments);
+        assert!(text.starts_with(says), "{text}");
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ use super::endpoint::{Endpoint, join};
 use super::error::ConfigError;
 use super::flag::{Effect, Kind};
 use super::note::Note;
+use super::peer_tls;
 use super::server_config::ServerConfig;
 use super::settings::Settings;
+use crate::tls::{TlsVersion, check_cipher_suites};
 
 const MAX_ELECTION_MS: u64 = 50_000;
 
@@ -122,22 +124,16 @@ fn gates(config: &ServerConfig, notes: &mut Vec<Note>) -> Result<(), ConfigError
 }
 
 fn tls_versions(settings: &Settings) -> Result<(), ConfigError> {
-    let number = |text: &str| match text {
-        "" => Ok(0),
-        "TLS1.2" => Ok(2),
-        "TLS1.3" => Ok(3),
-        other => {
-            Err(ConfigError::invalid(format!("unexpected TLS version {other:?} (must be one of: TLS1.2, TLS1.3)")))
-        }
-    };
     let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
-    if number(max)? != 0 && number(min)? > number(max)? {
+    let (oldest, newest) = (peer_tls::version(min)?, peer_tls::version(max)?);
+    if newest.is_some() && oldest > newest {
         return invalid(format!("min version ({min}) is greater than max version ({max})"));
     }
-    if number(min)? == 3 && !settings.text("cipher-suites").is_empty() {
+    let suites = settings.words("cipher-suites");
+    if oldest == Some(TlsVersion::V1_3) && !suites.is_empty() {
         return invalid("cipher suites cannot be configured when only TLS1.3 is enabled");
     }
-    Ok(())
+    check_cipher_suites(&suites).map_err(|e| ConfigError::invalid(format!("--cipher-suites: {e}")))
 }
 
 /// Warns of what changes nothing here, refuses what would have to.
@@ -161,9 +157,9 @@ fn effects(settings: &Settings, notes: &mut Vec<Note>) -> Result<(), ConfigError
 fn scope(config: &ServerConfig) -> Result<(), ConfigError> {
     let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics];
     if let Some(url) = listens.into_iter().flatten().find(|u| u.is_secure()) {
-        return invalid(format!("{url}: this version does not serve TLS; listen on http:// instead"));
+        return invalid(format!("{url}: this version does not serve TLS to clients; listen on http:// instead"));
     }
-    let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics];
+    let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics, &config.listen_peer];
     if let Some(url) = listens.into_iter().flatten().find(|u| u.socket_path().is_some()) {
         return invalid(format!("{url}: this version does not listen on unix sockets; listen on http:// instead"));
     }

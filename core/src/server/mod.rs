@@ -11,8 +11,10 @@ mod compaction;
 mod compaction_clock;
 mod data_dir;
 mod notify;
+mod peers;
 mod running;
 mod sockets;
 
 pub use self::notify::notify_ready;
+pub use self::peers::peer_options;
 pub use self::running::{Server, StartError};

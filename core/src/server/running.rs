@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{compaction, data_dir, sockets};
+use super::{compaction, data_dir, peer_options, sockets};
 use crate::api::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
 use crate::config::{ClusterState, ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
 use crate::env::{Env, TokioEnv};
 use crate::node::{ClusterConfig, Founder, Limits, Node, NodeConfig, StorageConfig};
-use crate::peer::{NoPeers, Transport};
+use crate::peer::Transport;
+use crate::peer::tcp::TcpTransport;
 use crate::storage::backing::BackingOptions;
 use crate::storage::log::LogOptions;
 
@@ -50,6 +51,7 @@ impl Server {
         }
         // Taken ports show before any data is touched.
         let sockets = bind_all(config)?;
+        let peers = peer_options(config)?;
         let thread = |e: io::Error| StartError::new(format!("cannot start threads: {e}; raise the limit on threads"));
         let fronts = Arc::new(Fronts::start(front_threads(config)).map_err(thread)?);
         let raft = if config.raft_apart { Arc::new(Fronts::start(1).map_err(thread)?) } else { Arc::clone(&fronts) };
@@ -57,9 +59,13 @@ impl Server {
 
         let metrics = Arc::new(Metrics::new(config.extensive_metrics));
         let env: Arc<dyn Env> = TokioEnv::new(raft.first().clone());
+        let transport: Arc<dyn Transport> = {
+            // Its sockets belong to the runtime that it is made on.
+            let _entered = raft.first().enter();
+            Arc::new(TcpTransport::new(Arc::clone(&env), peers))
+        };
         // What the member spawns stays on the runtime that it is started on.
-        let node =
-            raft.first().spawn(Node::start(node_config(config, &metrics, Arc::new(NoPeers)), Arc::clone(&env))).await;
+        let node = raft.first().spawn(Node::start(node_config(config, &metrics, transport), Arc::clone(&env))).await;
         let node = node
             .map_err(|_| StartError::new("the member failed while it started; the lines above say where"))?
             .map_err(|e| StartError::new(e.to_string()))?;

@@ -31,21 +31,29 @@ pub fn explain(error: &io::Error) -> String {
     }
 }
 
+/// In words of our own: those of the library name the second, so that no two lines would be the same.
 fn certificate(why: &CertificateError) -> String {
-    let advice = match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "renew it, or check the clocks",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "check the clocks",
-        CertificateError::Revoked => "give it another one",
+    let text = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it is over; renew it, or check the clocks"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet; check the clocks"
+        }
+        CertificateError::Revoked => "it is revoked; give that member another one",
         // The other one is a CA of the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "no CA that is trusted here signed it; check --peer-trusted-ca-file"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "make one for the host in the URL"
+            "it is not for this host; make one for the host in the URL"
         }
-        _ => "make another one",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not meant for this; members need certificates for both servers and clients"
+        }
+        other => return format!("{other:?}; make another one"),
     };
-    format!("{}; {advice}", Error::InvalidCertificate(why.clone()))
+    text.to_owned()
 }
 
 fn told(alert: AlertDescription) -> String {

@@ -3,7 +3,6 @@
 use super::super::flag::{Flag, Kind};
 use super::{URLS, nothing, used};
 
-const ONE_MEMBER: &str = "this version runs one member, which has no peers to talk to";
 const NO_BBOLT: &str = "keelkv does not store its data in bbolt";
 
 pub(super) const FLAGS: &[Flag] = &[
@@ -18,7 +17,7 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     used("listen-client-http-urls", URLS, "", "where HTTP clients connect; --listen-client-urls is then gRPC only"),
     used("listen-metrics-urls", URLS, "", "further places that serve /metrics and /health"),
-    nothing("listen-peer-urls", URLS, "http://localhost:2380", ONE_MEMBER, "where other members connect"),
+    used("listen-peer-urls", URLS, "http://localhost:2380", "where other members connect"),
     used("heartbeat-interval", Kind::Uint, "100", "time between a leader's heartbeats, milliseconds"),
     used(
         "election-timeout",

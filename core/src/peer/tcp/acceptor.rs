@@ -39,9 +39,6 @@ pub(super) async fn run(shared: Arc<Shared>, listener: PeerListener) {
 async fn accept(shared: &Arc<Shared>, listener: PeerListener) -> std::io::Result<()> {
     listener.socket.set_nonblocking(true)?;
     let socket = TcpListener::from_std(listener.socket)?;
-    if shared.identity().await.is_none() {
-        return Ok(());
-    }
     loop {
         let Ok(pending) = Arc::clone(&shared.pending).acquire_owned().await else { return Ok(()) };
         match socket.accept().await {
@@ -74,19 +71,18 @@ async fn welcome(
     pending: OwnedSemaphorePermit,
 ) {
     tune(&connection, &shared.limits);
-    let Some(us) = shared.identity().await else { return };
     let who = format!("from {}", remote.ip());
     let meeting = within(shared.env(), shared.limits.handshake, meet(&shared, connection, remote, secure, &who));
     let Some(met) = shared.stop.run_until_cancelled(meeting).await else { return };
     let met = met.unwrap_or_else(|| {
         let why = format!("it did not introduce itself within {:?}", shared.limits.handshake);
-        Err(Turned { why, who, channel: None })
+        Err(Turned { why, who: who.clone(), channel: None })
     });
     let served = match met {
-        Ok((channel, them)) => {
-            drop(pending);
-            enter(&shared, us, channel, them).await
-        }
+        Ok((channel, them)) => match shared.identity_for(&them).await {
+            Some(us) => enter(&shared, us, channel, them, &who, pending).await,
+            None => Err(not_yet(channel, who)),
+        },
         Err(turned) => Err(turned),
     };
     let Err(turned) = served else { return };
@@ -96,6 +92,12 @@ async fn welcome(
     if let Some(channel) = turned.channel {
         shared.stop.run_until_cancelled(channel.end(&shared)).await;
     }
+}
+
+/// Members that start at the same time ask each other first: nobody is to wait for an answer then.
+fn not_yet(mut channel: Channel, who: String) -> Turned {
+    channel.refuse("this member is starting");
+    Turned { why: String::new(), who, channel: Some(Box::new(channel)) }
 }
 
 /// Reads who is there.
@@ -116,7 +118,10 @@ async fn meet(
         Some(First::Peer) => {
             return match introduction(&mut channel).await {
                 Ok(them) => Ok((channel, them)),
-                Err(why) => Err(turned(why, None)),
+                Err(why) => {
+                    channel.refuse(&why);
+                    Err(turned(why, Some(Box::new(channel))))
+                }
             };
         }
         // Somebody looked whether the port is open.
@@ -189,7 +194,14 @@ async fn introduction(channel: &mut Channel) -> Result<Introduction, String> {
 }
 
 /// Decides about a member, and serves it until its connection ends.
-async fn enter(shared: &Shared, us: &Identity, mut channel: Channel, them: Introduction) -> Result<(), Turned> {
+async fn enter(
+    shared: &Shared,
+    us: &Identity,
+    mut channel: Channel,
+    them: Introduction,
+    who: &str,
+    pending: OwnedSemaphorePermit,
+) -> Result<(), Turned> {
     let about = format!("from member {:x}", them.hello.member_id);
     let refused = |mut channel: Channel, why: String| {
         channel.refuse(&why);
@@ -213,7 +225,10 @@ async fn enter(shared: &Shared, us: &Identity, mut channel: Channel, them: Intro
         Ok(place) => place,
         Err(why) => return refused(channel, why),
     };
+    drop(pending);
     shared.said.forget(&about);
+    // Should it come without an introduction again, that is news.
+    shared.said.forget(who);
     channel.introduce(&shared.introduction(us.hello.clone(), them.lane));
     serve(shared, us, channel, &them, &close).await;
     Ok(())

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::channel::Channel;
 use super::dial::dial;
 use super::frame::{Frame, Kind};
+use super::introduction::Introduction;
 use super::link::Link;
 use super::pulse::Pulse;
 use super::shared::{Identity, within};
@@ -32,12 +33,12 @@ async fn keep(link: &Link) {
     let mut pause = first;
     loop {
         match connect(link, us).await {
-            Ok(channel) => {
+            Ok((channel, them)) => {
                 let since = shared.env().now();
                 link.up(since);
                 if link.lane == Lane::Control {
                     shared.said.forget(&said(link));
-                    tracing::info!(remote_peer_id = %hex(link), "connected to peer");
+                    tracing::info!(remote_peer_id = %hex(link), name = them.name, release = them.release, "connected to peer");
                 }
                 let (why, written) = carry(link, channel).await;
                 link.down(&why, written);
@@ -68,17 +69,17 @@ fn hex(link: &Link) -> String {
 
 fn log(link: &Link, why: &str) {
     if link.shared.said.is_new(&said(link), why) {
-        tracing::warn!(remote_peer_id = %hex(link), error = %why, "no connection to peer");
+        tracing::warn!(remote_peer_id = %hex(link), lane = ?link.lane, error = %why, "no connection to peer");
     }
 }
 
 /// Tries the member's URLs in turn. The error says what came of each.
-async fn connect(link: &Link, us: &Identity) -> Result<Channel, String> {
+async fn connect(link: &Link, us: &Identity) -> Result<(Channel, Introduction), String> {
     let mut whys = Vec::new();
     for url in &link.peer.urls {
         let attempt = meet(link, us, url);
         match within(link.shared.env(), link.shared.limits.handshake, attempt).await {
-            Some(Ok(channel)) => return Ok(channel),
+            Some(Ok(met)) => return Ok(met),
             Some(Err(why)) => whys.push(format!("{url}: {why}")),
             None => whys.push(format!("{url}: no answer within {:?}", link.shared.limits.handshake)),
         }
@@ -90,7 +91,7 @@ async fn connect(link: &Link, us: &Identity) -> Result<Channel, String> {
 }
 
 /// Connects to one URL and makes sure that it is the member's.
-async fn meet(link: &Link, us: &Identity, url: &str) -> Result<Channel, String> {
+async fn meet(link: &Link, us: &Identity, url: &str) -> Result<(Channel, Introduction), String> {
     let introduction = link.shared.introduction(us.hello.clone(), link.lane);
     let (mut channel, them) = dial(&link.shared, url, &introduction).await?;
     let wanted = link.peer.member_id;
@@ -107,7 +108,7 @@ async fn meet(link: &Link, us: &Identity, url: &str) -> Result<Channel, String> 
         return Err(why);
     }
     channel.decoder.set_largest(link.limits.frame);
-    Ok(channel)
+    Ok((channel, them))
 }
 
 /// Carries calls until the connection ends. Says why, and how much was written.

@@ -10,6 +10,9 @@ pub(super) const HEADER: usize = 4 + 1 + 8;
 /// How much is read at a time, if no larger frame is under way.
 const READ: usize = 32 * 1024;
 
+/// Longest line that is taken from another side, bytes.
+const LINE: usize = 2048;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -56,8 +59,8 @@ pub(super) struct Frame {
 impl Frame {
     /// The payload as a line for people.
     pub(super) fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.payload);
-        text.chars().filter(|c| !c.is_control()).take(1024).collect()
+        let shown = &self.payload[..self.payload.len().min(LINE)];
+        String::from_utf8_lossy(shown).chars().filter(|c| !c.is_control()).collect()
     }
 }
 

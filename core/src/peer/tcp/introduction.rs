@@ -13,6 +13,7 @@ pub(super) struct Introduction {
     pub(super) hello: Hello,
     pub(super) lane: Lane,
     pub(super) name: String,
+    pub(super) release: String,
 }
 
 impl Introduction {
@@ -30,7 +31,7 @@ impl Introduction {
                 Lane::Bulk => 3,
             },
             name: self.name.clone(),
-            release: env!("CARGO_PKG_VERSION").to_owned(),
+            release: self.release.clone(),
         };
         message.encode_to_vec().into()
     }
@@ -53,7 +54,7 @@ impl Introduction {
             boot: message.boot,
             run: message.run,
         };
-        let name = message.name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Ok(Self { hello, lane, name })
+        let line = |text: String| text.chars().filter(|c| !c.is_control()).take(64).collect();
+        Ok(Self { hello, lane, name: line(message.name), release: line(message.release) })
     }
 }

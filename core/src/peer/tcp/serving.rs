@@ -34,7 +34,7 @@ pub(super) async fn serve(
 ) {
     let limits = shared.limits.lane(from.lane);
     channel.decoder.set_largest(limits.frame);
-    let mut calls = Calls { us, from, limits, under_way: FuturesUnordered::new() };
+    let mut calls = Calls { us, from, limits, bytes: 0, under_way: FuturesUnordered::new() };
     let why = match close.run_until_cancelled(calls.carry(shared, &mut channel)).await {
         Some(why) => why,
         None => "it stops, or has another connection instead of this one".to_owned(),
@@ -45,12 +45,22 @@ pub(super) async fn serve(
     let _told = within(shared.env(), LAST_WORDS, channel.flush()).await;
 }
 
+/// A call that was served.
+struct Served {
+    call: u64,
+    /// Of its request.
+    bytes: usize,
+    answer: Result<Bytes, String>,
+}
+
 /// The calls of one connection.
 struct Calls<'a> {
     us: &'a Identity,
     from: &'a Introduction,
     limits: LaneLimits,
-    under_way: FuturesUnordered<BoxFuture<'static, (u64, Result<Bytes, String>)>>,
+    /// Of the requests that are under way.
+    bytes: usize,
+    under_way: FuturesUnordered<BoxFuture<'static, Served>>,
 }
 
 impl Calls<'_> {
@@ -64,7 +74,7 @@ impl Calls<'_> {
             let reads = self.has_room(&channel.outbox);
             tokio::select! {
                 biased;
-                Some((call, answer)) = self.under_way.next() => self.answer(&mut channel.outbox, call, answer),
+                Some(served) = self.under_way.next() => self.answer(&mut channel.outbox, served),
                 written = channel.outbox.write(&mut channel.writer), if !channel.outbox.is_empty() => {
                     if let Err(error) = written {
                         return format!("connection lost: {error}");
@@ -104,15 +114,17 @@ impl Calls<'_> {
     }
 
     fn has_room(&self, outbox: &Outbox) -> bool {
-        self.under_way.len() < self.limits.calls && !outbox.is_full()
+        self.under_way.len() < self.limits.calls && self.bytes < self.limits.bytes && !outbox.is_full()
     }
 
-    fn begin(&self, frame: Frame) -> Result<(), String> {
+    fn begin(&mut self, frame: Frame) -> Result<(), String> {
         match frame.kind {
             Kind::Request => {
                 let Frame { call, payload, .. } = frame;
-                let served = self.us.service.serve(&self.from.hello, self.from.lane, payload);
-                self.under_way.push(Box::pin(async move { (call, served.await) }));
+                let bytes = payload.len();
+                self.bytes += bytes;
+                let answer = self.us.service.serve(&self.from.hello, self.from.lane, payload);
+                self.under_way.push(Box::pin(async move { Served { call, bytes, answer: answer.await } }));
                 Ok(())
             }
             Kind::Ping => Ok(()),
@@ -123,7 +135,9 @@ impl Calls<'_> {
         }
     }
 
-    fn answer(&self, outbox: &mut Outbox, call: u64, answer: Result<Bytes, String>) {
+    fn answer(&mut self, outbox: &mut Outbox, served: Served) {
+        let Served { call, bytes, answer } = served;
+        self.bytes -= bytes;
         match answer {
             Ok(bytes) if bytes.len() > self.limits.frame => {
                 let text = format!(

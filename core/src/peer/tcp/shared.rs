@@ -79,9 +79,17 @@ impl Shared {
         self.identity.get()
     }
 
+    /// The same for whoever has come: members wait until it is known, or the transport stops.
+    pub(super) async fn identity_for(&self, them: &Introduction) -> Option<&Identity> {
+        if them.hello.member_id != 0 {
+            self.stop.run_until_cancelled(self.started.cancelled()).await;
+        }
+        self.identity.get()
+    }
+
     /// How we introduce ourselves.
     pub(super) fn introduction(&self, hello: Hello, lane: Lane) -> Introduction {
-        Introduction { hello, lane, name: self.name.clone() }
+        Introduction { hello, lane, name: self.name.clone(), release: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
     /// Runs a task that ends by itself when `stop` is cancelled.

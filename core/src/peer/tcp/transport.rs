@@ -32,7 +32,8 @@ struct Links {
 }
 
 impl TcpTransport {
-    /// A transport whose tasks and sockets live on the runtime of `env`. It listens once it is started.
+    /// A transport whose tasks and sockets live on the runtime of `env`. It listens at once; members are served once it is
+    /// started.
     pub fn new(env: Arc<dyn Env>, options: PeerOptions) -> Self {
         let shared = Arc::new(Shared::new(env, &options));
         for listener in options.listeners {

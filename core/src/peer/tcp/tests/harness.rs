@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,10 +28,19 @@ pub(super) struct Echo {
     pub(super) seen: Mutex<Vec<(u64, Lane, Bytes)>>,
     /// Refuses these members.
     pub(super) unwanted: Mutex<Vec<u64>>,
+    judged: AtomicUsize,
+}
+
+impl Echo {
+    /// How often somebody was let in or not.
+    pub(super) fn judged(&self) -> usize {
+        self.judged.load(Ordering::Relaxed)
+    }
 }
 
 impl PeerService for Echo {
     fn admit(&self, hello: &Hello) -> Result<(), String> {
+        self.judged.fetch_add(1, Ordering::Relaxed);
         if self.unwanted.lock().contains(&hello.member_id) {
             return Err(format!("member {:x} was removed: wipe it", hello.member_id));
         }
@@ -104,6 +114,7 @@ impl Maker {
             gate: Arc::new(Semaphore::new(0)),
             seen: Mutex::default(),
             unwanted: Mutex::default(),
+            judged: AtomicUsize::new(0),
         });
         let hello = Hello {
             cluster_id: self.cluster,

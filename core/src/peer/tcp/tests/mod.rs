@@ -4,5 +4,6 @@ mod calls;
 mod connections;
 mod harness;
 mod limits;
+mod lines;
 mod secure;
 mod strangers;

@@ -173,7 +173,7 @@ async fn a_revoked_certificate_is_refused_and_lists_may_change_while_it_runs() {
     authority.revoke(other.directory.path(), &[1, 77]);
     until_told(&one, &other, "this member's certificate is revoked").await;
     let why = other.why_not(&one).await;
-    assert!(why.contains("give it another one"), "{why}");
+    assert!(why.contains("it is revoked; give that member another one"), "{why}");
 }
 
 /// Asks over new connections until the answer is this; files are looked at once a second.
