@@ -1,7 +1,6 @@
 //! The task behind a link: connects, carries calls until the connection breaks, connects again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,9 +12,6 @@ use super::link::Link;
 use super::pulse::Pulse;
 use super::shared::{Identity, within};
 use crate::peer::{CallError, Lane};
-
-/// How long the last words of a connection may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Keeps a link connected until it is closed.
 pub(super) async fn run(link: Arc<Link>) {
@@ -103,8 +99,7 @@ async fn meet(link: &Link, us: &Identity, url: &str) -> Result<(Channel, Introdu
     };
     if let Err(why) = judged {
         channel.outbox.push_text(Kind::Goodbye, 0, &why);
-        // It is told if it listens; we go in any case.
-        let _told = within(link.shared.env(), LAST_WORDS, channel.flush()).await;
+        channel.end(&link.shared).await;
         return Err(why);
     }
     channel.decoder.set_largest(link.limits.frame);

@@ -83,6 +83,8 @@ pub(super) struct Maker {
     pub(super) at: String,
     pub(super) limits: PeerLimits,
     pub(super) tls: Option<Arc<Tls>>,
+    /// Whether it listens with TLS, if not as `tls` suggests.
+    pub(super) secure: Option<bool>,
 }
 
 impl Maker {
@@ -94,12 +96,21 @@ impl Maker {
             retry: (Duration::from_millis(5), Duration::from_millis(50)),
             ..PeerLimits::default()
         };
-        Self { id, cluster: CLUSTER, boot: 1, run: id * 100, at: "127.0.0.1:0".to_owned(), limits, tls: None }
+        Self {
+            id,
+            cluster: CLUSTER,
+            boot: 1,
+            run: id * 100,
+            at: "127.0.0.1:0".to_owned(),
+            limits,
+            tls: None,
+            secure: None,
+        }
     }
 
     pub(super) fn start(self) -> Member {
         let socket = TcpListener::bind(&self.at).expect("the address is free");
-        let secure = self.tls.is_some();
+        let secure = self.secure.unwrap_or(self.tls.is_some());
         let scheme = if secure { "https" } else { "http" };
         let url = format!("{scheme}://{}", socket.local_addr().expect("it is bound"));
         let options = PeerOptions {
