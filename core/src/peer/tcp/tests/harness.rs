@@ -110,7 +110,7 @@ impl Maker {
 
     pub(super) fn start(self) -> Member {
         let socket = TcpListener::bind(&self.at).expect("the address is free");
-        let secure = self.secure.unwrap_or(self.tls.is_some());
+        let secure = self.secure.unwrap_or_else(|| self.tls.is_some());
         let scheme = if secure { "https" } else { "http" };
         let url = format!("{scheme}://{}", socket.local_addr().expect("it is bound"));
         let options = PeerOptions {
