@@ -27,12 +27,15 @@ async fn keep(link: &Link) {
     let Some(us) = shared.identity().await else { return };
     let (first, longest) = shared.limits.retry;
     let mut pause = first;
+    let mut signs = shared.signs.of(link.peer.member_id);
     loop {
+        signs.mark_unchanged();
         match connect(link, us).await {
             Ok((channel, them)) => {
                 let since = shared.env().now();
                 link.up(since);
                 if link.lane == Lane::Control {
+                    shared.signs.seen(link.peer.member_id);
                     shared.said.forget(&said(link));
                     tracing::info!(remote_peer_id = %hex(link), name = them.name, release = them.release, "connected to peer");
                 }
@@ -50,7 +53,10 @@ async fn keep(link: &Link) {
         }
         // Members that lost the same peer do not all come back in the same moment.
         let jitter = 75 + shared.env().random() % 50;
-        shared.env().sleep(pause.mul_f64(jitter as f64 / 100.0)).await;
+        let whole = pause.mul_f64(jitter as f64 / 100.0);
+        shared.env().sleep(first.min(whole)).await;
+        // Who comes to us, or answers on another lane, can be reached. Otherwise all of the time passes.
+        let _sign = within(shared.env(), whole.saturating_sub(first), signs.changed()).await;
         pause = (pause * 2).min(longest);
     }
 }
