@@ -37,13 +37,19 @@ pub(super) async fn run(shared: Arc<Shared>, listener: PeerListener) {
 }
 
 async fn accept(shared: &Arc<Shared>, listener: PeerListener) -> std::io::Result<()> {
-    listener.socket.set_nonblocking(true)?;
-    let socket = TcpListener::from_std(listener.socket)?;
+    let PeerListener { socket, secure } = listener;
+    let tls = match (&shared.tls, secure) {
+        (_, false) => None,
+        (Some(tls), true) => Some(Arc::clone(tls)),
+        (None, true) => return Err(std::io::Error::other("it is to speak TLS, which is not set up")),
+    };
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(socket)?;
     loop {
         let Ok(pending) = Arc::clone(&shared.pending).acquire_owned().await else { return Ok(()) };
         match socket.accept().await {
             Ok((connection, remote)) => {
-                shared.spawn("peer-served", welcome(Arc::clone(shared), connection, remote, listener.secure, pending));
+                shared.spawn("peer-served", welcome(Arc::clone(shared), tls.clone(), connection, remote, pending));
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection of a peer");
@@ -65,14 +71,15 @@ struct Turned {
 
 async fn welcome(
     shared: Arc<Shared>,
+    tls: Option<Arc<Tls>>,
     connection: TcpStream,
     remote: SocketAddr,
-    secure: bool,
     pending: OwnedSemaphorePermit,
 ) {
     tune(&connection, &shared.limits);
     let who = format!("from {}", remote.ip());
-    let meeting = within(shared.env(), shared.limits.handshake, meet(&shared, connection, remote, secure, &who));
+    let meeting =
+        within(shared.env(), shared.limits.handshake, meet(&shared, tls.as_deref(), connection, remote, &who));
     let Some(met) = shared.stop.run_until_cancelled(meeting).await else { return };
     let met = met.unwrap_or_else(|| {
         let why = format!("it did not introduce itself within {:?}", shared.limits.handshake);
@@ -103,15 +110,15 @@ fn not_yet(mut channel: Channel, who: String) -> Turned {
 /// Reads who is there.
 async fn meet(
     shared: &Shared,
+    tls: Option<&Tls>,
     connection: TcpStream,
     remote: SocketAddr,
-    secure: bool,
     who: &str,
 ) -> Result<(Channel, Introduction), Turned> {
     let turned = |why: String, channel: Option<Box<Channel>>| Turned { why, who: who.to_owned(), channel };
-    let mut channel = match &shared.tls {
-        Some(tls) if secure => unwrap_tls(shared, tls, connection, remote).await.map_err(|(why, c)| turned(why, c))?,
-        _ => Channel::new(Box::new(connection)),
+    let mut channel = match tls {
+        Some(tls) => unwrap_tls(shared, tls, connection, remote).await.map_err(|(why, c)| turned(why, c))?,
+        None => Channel::new(Box::new(connection)),
     };
     let first = channel.first().await.map_err(|e| turned(explain(&e), None))?;
     let why = match first {
@@ -226,6 +233,7 @@ async fn enter(
         Err(why) => return refused(channel, why),
     };
     drop(pending);
+    shared.signs.seen(them.hello.member_id);
     shared.said.forget(&about);
     // Should it come without an introduction again, that is news.
     shared.said.forget(who);

@@ -1,7 +1,6 @@
 //! The task behind a link: connects, carries calls until the connection breaks, connects again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,9 +12,6 @@ use super::link::Link;
 use super::pulse::Pulse;
 use super::shared::{Identity, within};
 use crate::peer::{CallError, Lane};
-
-/// How long the last words of a connection may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Keeps a link connected until it is closed.
 pub(super) async fn run(link: Arc<Link>) {
@@ -31,12 +27,15 @@ async fn keep(link: &Link) {
     let Some(us) = shared.identity().await else { return };
     let (first, longest) = shared.limits.retry;
     let mut pause = first;
+    let mut signs = shared.signs.of(link.peer.member_id);
     loop {
+        signs.mark_unchanged();
         match connect(link, us).await {
             Ok((channel, them)) => {
                 let since = shared.env().now();
                 link.up(since);
                 if link.lane == Lane::Control {
+                    shared.signs.seen(link.peer.member_id);
                     shared.said.forget(&said(link));
                     tracing::info!(remote_peer_id = %hex(link), name = them.name, release = them.release, "connected to peer");
                 }
@@ -54,7 +53,10 @@ async fn keep(link: &Link) {
         }
         // Members that lost the same peer do not all come back in the same moment.
         let jitter = 75 + shared.env().random() % 50;
-        shared.env().sleep(pause.mul_f64(jitter as f64 / 100.0)).await;
+        let whole = pause.mul_f64(jitter as f64 / 100.0);
+        shared.env().sleep(first.min(whole)).await;
+        // Who comes to us, or answers on another lane, can be reached. Otherwise all of the time passes.
+        let _sign = within(shared.env(), whole.saturating_sub(first), signs.changed()).await;
         pause = (pause * 2).min(longest);
     }
 }
@@ -103,8 +105,7 @@ async fn meet(link: &Link, us: &Identity, url: &str) -> Result<(Channel, Introdu
     };
     if let Err(why) = judged {
         channel.outbox.push_text(Kind::Goodbye, 0, &why);
-        // It is told if it listens; we go in any case.
-        let _told = within(link.shared.env(), LAST_WORDS, channel.flush()).await;
+        channel.end(&link.shared).await;
         return Err(why);
     }
     channel.decoder.set_largest(link.limits.frame);

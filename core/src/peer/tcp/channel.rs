@@ -14,7 +14,7 @@ use super::socket::Socket;
 /// Largest frame of somebody who has not been let in.
 const INTRODUCTION: usize = 64 * 1024;
 /// How long the last words to somebody may take.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// What is read at most after the last words.
 const LEFTOVERS: usize = 256 * 1024;
 

@@ -27,6 +27,7 @@ mod pulse;
 mod said;
 mod serving;
 mod shared;
+mod signs;
 mod socket;
 mod transport;
 

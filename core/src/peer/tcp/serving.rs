@@ -5,8 +5,6 @@
 //!    ^ stops while too many are in service or their answers are not taken
 //! ```
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -19,10 +17,7 @@ use super::frame::{Frame, Kind};
 use super::introduction::Introduction;
 use super::outbox::Outbox;
 use super::pulse::Pulse;
-use super::shared::{Identity, Shared, within};
-
-/// How long the last words of a connection may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+use super::shared::{Identity, Shared};
 
 /// Serves until the connection ends or `close` is cancelled. Calls in service are then dropped.
 pub(super) async fn serve(
@@ -41,8 +36,7 @@ pub(super) async fn serve(
     };
     tracing::debug!(remote_peer_id = format!("{:x}", from.hello.member_id), lane = ?from.lane, %why, "a peer's connection ended");
     channel.outbox.push_text(Kind::Goodbye, 0, &why);
-    // It is told if it listens; the connection ends in any case.
-    let _told = within(shared.env(), LAST_WORDS, channel.flush()).await;
+    channel.end(shared).await;
 }
 
 /// A call that was served.

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::incoming::Incoming;
 use super::introduction::Introduction;
 use super::said::Said;
+use super::signs::Signs;
 use super::{PeerLimits, PeerOptions};
 use crate::env::Env;
 use crate::peer::{Hello, Lane, PeerService};
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) name: String,
     pub(super) said: Said,
+    pub(super) signs: Signs,
     /// The connections that others opened.
     pub(super) incoming: Incoming,
     /// Places for accepted connections that have not said who they are.
@@ -52,6 +54,7 @@ impl Shared {
             tls: options.tls.clone(),
             name: options.member_name.clone(),
             said: Said::default(),
+            signs: Signs::default(),
             incoming: Incoming::default(),
             pending: places(options.limits.pending),
             places: places(options.limits.connections),

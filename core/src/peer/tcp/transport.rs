@@ -79,6 +79,7 @@ impl Transport for TcpTransport {
             }
             if peers.iter().all(|p| p.member_id != *member_id) {
                 self.shared.incoming.close(*member_id);
+                self.shared.signs.forget(*member_id);
             }
             stays
         });

@@ -1,10 +1,15 @@
 //! Who connects to whom, and when it ends.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending};
 
 use super::harness::{LONG, Maker, Member, pair, until};
+use crate::env::{Env, Step, Wake};
 use crate::peer::{CallError, Lane, Peer, Transport};
 
 #[tokio::test]
@@ -34,16 +39,59 @@ async fn a_member_that_comes_back_is_found_again() {
     call_until_it_works(&one, &again).await;
 }
 
-#[allow(clippy::disallowed_methods, reason = "tests of sockets wait in real time")]
 async fn call_until_it_works(from: &Member, to: &Member) {
-    let calling = async {
-        for lane in [Lane::Control, Lane::Log, Lane::Bulk] {
-            while from.call(to, lane, "again", LONG).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }
-    };
-    tokio::time::timeout(LONG, calling).await.expect("every lane is connected again");
+    for lane in [Lane::Control, Lane::Log, Lane::Bulk] {
+        from.reaches(to, lane).await;
+    }
+}
+
+/// An environment in which whoever sleeps for longer than a moment does not wake again.
+#[derive(Debug)]
+struct Drowsy(Arc<dyn Env>);
+
+impl Env for Drowsy {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.0.wall_ms()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        if duration > Duration::from_millis(100) { pending().boxed() } else { self.0.sleep(duration) }
+    }
+
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        self.0.spawn(name, task);
+    }
+
+    fn worker(&self, name: &'static str, step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>> {
+        self.0.worker(name, step)
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_shows_itself_is_connected_to_at_once() {
+    let mut maker = Maker::new(1);
+    maker.env = Arc::new(Drowsy(maker.env));
+    // Pauses double; nobody wakes from the third one without a sign.
+    maker.limits.retry = (Duration::from_millis(100), Duration::from_secs(3600));
+    let one = maker.start();
+    let other = Maker::new(2).start();
+    let (peer, at) = (other.peer(), other.address().to_owned());
+    other.transport.stop().await;
+    one.transport.set_peers(vec![peer]);
+    let error = one.call(&other, Lane::Log, "x", LONG).await.unwrap_err();
+    assert!(matches!(error, CallError::NotSent(_)));
+    let again = Maker { at, boot: 2, ..Maker::new(2) }.start();
+    again.transport.set_peers(vec![one.peer()]);
+    until("it is connected", || one.transport.connected_for(2).is_some()).await;
+    call_until_it_works(&one, &again).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::super::{PeerLimits, PeerListener, PeerOptions, TcpTransport};
-use crate::env::TokioEnv;
+use crate::env::{Env, TokioEnv};
 use crate::peer::{CallError, Hello, Lane, Peer, PeerService, Transport};
 use crate::tls::Tls;
 
@@ -83,23 +83,36 @@ pub(super) struct Maker {
     pub(super) at: String,
     pub(super) limits: PeerLimits,
     pub(super) tls: Option<Arc<Tls>>,
+    /// Whether it listens with TLS, if not as `tls` suggests.
+    pub(super) secure: Option<bool>,
+    pub(super) env: Arc<dyn Env>,
 }
 
 impl Maker {
     pub(super) fn new(id: u64) -> Self {
         let limits = PeerLimits {
-            handshake: Duration::from_secs(2),
+            handshake: Duration::from_secs(15),
             ping: Duration::from_millis(50),
-            silence: Duration::from_secs(2),
+            silence: Duration::from_secs(15),
             retry: (Duration::from_millis(5), Duration::from_millis(50)),
             ..PeerLimits::default()
         };
-        Self { id, cluster: CLUSTER, boot: 1, run: id * 100, at: "127.0.0.1:0".to_owned(), limits, tls: None }
+        Self {
+            id,
+            cluster: CLUSTER,
+            boot: 1,
+            run: id * 100,
+            at: "127.0.0.1:0".to_owned(),
+            limits,
+            tls: None,
+            secure: None,
+            env: TokioEnv::new(Handle::current()),
+        }
     }
 
     pub(super) fn start(self) -> Member {
         let socket = TcpListener::bind(&self.at).expect("the address is free");
-        let secure = self.tls.is_some();
+        let secure = self.secure.unwrap_or_else(|| self.tls.is_some());
         let scheme = if secure { "https" } else { "http" };
         let url = format!("{scheme}://{}", socket.local_addr().expect("it is bound"));
         let options = PeerOptions {
@@ -108,7 +121,7 @@ impl Maker {
             tls: self.tls,
             limits: self.limits,
         };
-        let transport = TcpTransport::new(TokioEnv::new(Handle::current()), options);
+        let transport = TcpTransport::new(self.env, options);
         let echo = Arc::new(Echo {
             cluster: self.cluster,
             gate: Arc::new(Semaphore::new(0)),
@@ -145,6 +158,17 @@ impl Member {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         self.transport.call(to.id, lane, Bytes::from_static(text.as_bytes()), timeout)
+    }
+
+    /// Calls until there is an answer.
+    #[allow(clippy::disallowed_methods, reason = "tests of sockets wait in real time")]
+    pub(super) async fn reaches(&self, to: &Self, lane: Lane) {
+        let calling = async {
+            while self.call(to, lane, "x", LONG).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(LONG, calling).await.expect("it is reached");
     }
 
     pub(super) fn has_seen(&self) -> usize {

@@ -42,16 +42,16 @@ async fn bytes_beyond_the_bound_wait_and_one_large_request_goes_alone() {
 async fn the_serving_side_begins_no_more_than_its_own_bound_and_stays_alive() {
     let mut maker = Maker::new(2);
     maker.limits.bulk.calls = 2;
-    maker.limits.silence = Duration::from_millis(300);
+    maker.limits.silence = Duration::from_millis(1500);
     let other = maker.start();
     let mut maker = Maker::new(1);
-    maker.limits.silence = Duration::from_millis(300);
+    maker.limits.silence = Duration::from_millis(1500);
     let one = maker.start();
     one.transport.set_peers(vec![other.peer()]);
     let calls: Vec<_> = (0..6).map(|_| one.call(&other, Lane::Bulk, "later", LONG)).collect();
     until("two are served", || other.has_seen() == 2).await;
     // Far longer than the silence after which a connection is dead.
-    let watched = one.call(&other, Lane::Bulk, "later", Duration::from_secs(1)).await;
+    let watched = one.call(&other, Lane::Bulk, "later", Duration::from_secs(3)).await;
     assert!(matches!(watched, Err(CallError::Lost(_))), "{watched:?}");
     assert_eq!(other.has_seen(), 2);
     other.echo.gate.add_permits(10);

@@ -233,6 +233,15 @@ async fn certificates_of_our_own_making_are_private_kept_and_enough() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_to_speak_tls_never_speaks_without() {
+    let open = Maker { secure: Some(true), ..Maker::new(1) }.start();
+    let one = Maker::new(2).start();
+    let error = one.transport.ask(&open.url.replace("https", "http"), Bytes::new(), LONG).await.unwrap_err();
+    assert!(matches!(error, CallError::NotSent(_)), "{error:?}");
+    assert_eq!(open.has_seen(), 0);
+}
+
+#[tokio::test]
 async fn tls_and_its_lack_are_told_apart() {
     let secured = Secured::plain(1, &Authority::new("ca"));
     let plain = Maker::new(2).start();

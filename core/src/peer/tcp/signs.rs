@@ -1,0 +1,29 @@
+//! Signs of life: whoever waits before it tries to connect again need not wait any longer.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// By member: changes when it showed that it is there.
+#[derive(Default)]
+pub(super) struct Signs(Mutex<HashMap<u64, watch::Sender<()>>>);
+
+impl Signs {
+    /// What changes at each sign of a member.
+    pub(super) fn of(&self, member_id: u64) -> watch::Receiver<()> {
+        self.0.lock().entry(member_id).or_default().subscribe()
+    }
+
+    /// The member is there.
+    pub(super) fn seen(&self, member_id: u64) {
+        if let Some(sign) = self.0.lock().get(&member_id) {
+            sign.send_replace(());
+        }
+    }
+
+    /// The member is no peer any more.
+    pub(super) fn forget(&self, member_id: u64) {
+        self.0.lock().remove(&member_id);
+    }
+}
