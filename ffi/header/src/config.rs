@@ -1,9 +1,7 @@
 //! How the header is laid out.
 
 use cbindgen::{Config, DocumentationStyle, Language, SortKey, Style};
-use keelkv_kit::Code;
-
-use crate::names::shouted;
+use keelkv_kit::constants;
 
 const HEAD: &str = "\
 /* keelkv: a member of a replicated key-value store, inside your program.
@@ -60,8 +58,7 @@ pub(crate) fn config() -> Config {
 /// The table of errors: numbers that never change, with the words that go with them.
 fn codes() -> String {
     let mut text = "\n/* What can go wrong. A number never changes its meaning; new ones are added. */\n".to_owned();
-    for code in Code::ALL {
-        let name = shouted(&format!("{code:?}"));
+    for (name, code) in constants() {
         text.push_str(&format!("#define KEELKV_CODE_{name} {} /* {} */\n", code.number(), code.text()));
     }
     text

@@ -9,7 +9,6 @@
 #![allow(clippy::print_stdout, reason = "a tool that says what it did")]
 
 mod config;
-mod names;
 
 use std::path::Path;
 use std::process::ExitCode;

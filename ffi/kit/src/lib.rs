@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod constants;
 mod guard;
 mod member;
 mod options;
@@ -24,8 +25,9 @@ pub use keelkv_core::types::{Code, Error, Result};
 pub use keelkv_proto::mvccpb::event::EventType;
 pub use keelkv_proto::mvccpb::{Event, KeyValue};
 
+pub use self::constants::constants;
 pub use self::guard::guarded;
-pub use self::member::Member;
+pub use self::member::{Member, WeakMember};
 pub use self::options::Options;
 pub use self::watch::{Batch, Watch};
 pub use self::work::Work;

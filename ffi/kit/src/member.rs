@@ -1,7 +1,8 @@
 //! A member, as other languages see it.
 
+use std::mem;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use keelkv_core::apply::check;
@@ -21,25 +22,39 @@ use crate::work::Work;
 
 /// One member, running on threads of its own. Clones are the same member; each may be used from any thread.
 ///
-/// Dropping the last one without [`Member::stop`] ends it as a kill would: what was acknowledged is on disk.
+/// Dropping the last one without [`Member::stop`] stops it, and waits for that.
 #[derive(Clone, Debug)]
 pub struct Member {
     home: Arc<Home>,
 }
 
+/// A member that may be gone.
+#[derive(Clone, Debug)]
+pub struct WeakMember {
+    home: Weak<Home>,
+}
+
+/// Where a member lives.
 #[derive(Debug)]
 pub(crate) struct Home {
-    pub(crate) node: Arc<Node>,
     /// `None` once it has stopped.
-    threads: Mutex<Option<Arc<Threads>>>,
+    running: Mutex<Option<Running>>,
     /// Held while it stops, so that whoever asks for that as well waits too.
     stopping: tokio::sync::Mutex<()>,
     process: u32,
 }
 
+/// What a call holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    // In this order: the threads end after what needs them.
+    pub(crate) node: Arc<Node>,
+    pub(crate) threads: Arc<Threads>,
+}
+
 impl Home {
-    /// What a call runs on. An error once the member has stopped, and in a process that was forked from its own.
-    pub(crate) fn threads(&self) -> Result<Arc<Threads>> {
+    /// The member. An error once it has stopped, and in a process that was forked from its own.
+    pub(crate) fn running(&self) -> Result<Running> {
         // First: in such a process the lock may be held by nobody.
         if process::id() != self.process {
             let text = format!(
@@ -48,7 +63,38 @@ impl Home {
             );
             return Err(Error::new(Code::BadRequest, text));
         }
-        self.threads.lock().clone().ok_or_else(|| Code::Stopped.into())
+        self.running.lock().clone().ok_or_else(|| Code::Stopped.into())
+    }
+}
+
+impl Drop for Home {
+    /// Waits: when this is the end of the process, nobody may be closing files meanwhile, because what RocksDB needs for
+    /// that is destroyed there.
+    fn drop(&mut self) {
+        let Some(running) = self.running.get_mut().take() else { return };
+        if process::id() != self.process {
+            // The threads that it takes to stop are not in this process.
+            mem::forget(running);
+            return;
+        }
+        let Running { node, threads } = running;
+        let stop = Work::new(Arc::clone(&threads), async move {
+            node.stop().await;
+            Ok(())
+        });
+        if threads.is_here() {
+            // One of its own threads cannot wait for itself.
+            stop.then(drop);
+        } else {
+            let _ = stop.wait();
+        }
+    }
+}
+
+impl WeakMember {
+    /// The member, if anybody still has it.
+    pub fn upgrade(&self) -> Option<Member> {
+        self.home.upgrade().map(|home| Member { home })
     }
 }
 
@@ -64,8 +110,10 @@ impl Member {
             let env = TokioEnv::new(own.handle().clone());
             let node = Node::start(options.into_config(), env).await;
             let node = node.map_err(|error| Error::new(Code::NotStarted, error.to_string()))?;
-            let (threads, process) = (Mutex::new(Some(own)), process::id());
-            Ok(Self { home: Arc::new(Home { node, threads, stopping: tokio::sync::Mutex::default(), process }) })
+            let running = Mutex::new(Some(Running { node, threads: own }));
+            Ok(Self {
+                home: Arc::new(Home { running, stopping: tokio::sync::Mutex::default(), process: process::id() }),
+            })
         })
     }
 
@@ -103,24 +151,29 @@ impl Member {
     /// answered. A second time does nothing.
     pub fn stop(&self) -> Work<()> {
         let home = Arc::clone(&self.home);
-        match home.threads() {
+        match home.running() {
             Err(error) if error.code() == Code::Stopped => Work::done(Ok(())),
             Err(error) => Work::done(Err(error)),
-            Ok(threads) => Work::new(threads, async move {
+            Ok(Running { node, threads }) => Work::new(threads, async move {
                 let _one = home.stopping.lock().await;
-                home.node.stop().await;
-                home.threads.lock().take();
+                node.stop().await;
+                drop(home.running.lock().take());
                 Ok(())
             }),
         }
+    }
+
+    /// The same member, without keeping it.
+    pub fn downgrade(&self) -> WeakMember {
+        WeakMember { home: Arc::downgrade(&self.home) }
     }
 
     fn call<T, F>(&self, call: impl FnOnce(Arc<Node>) -> F) -> Work<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        match self.home.threads() {
-            Ok(threads) => Work::new(threads, call(Arc::clone(&self.home.node))),
+        match self.home.running() {
+            Ok(Running { node, threads }) => Work::new(threads, call(node)),
             Err(error) => Work::done(Err(error)),
         }
     }

@@ -33,6 +33,11 @@ impl Threads {
     pub(crate) const fn handle(&self) -> &Handle {
         &self.handle
     }
+
+    /// Whether the caller runs on one of them.
+    pub(crate) fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())
+    }
 }
 
 impl Drop for Threads {

@@ -12,7 +12,7 @@ use keelkv_proto::mvccpb::Event;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::member::Home;
+use crate::member::{Home, Running};
 use crate::work::Work;
 
 /// Events of some keys, in order and without gaps. Nothing is queued here: a reader that is slow falls behind, and reads
@@ -41,8 +41,7 @@ struct Source {
 
 impl Watch {
     pub(crate) fn open(home: &Arc<Home>, key: Bytes, range_end: Bytes, start_revision: i64) -> Result<Self> {
-        let _threads = home.threads()?;
-        let mut stream = home.node.hub().open();
+        let mut stream = home.running()?.node.hub().open();
         let create = WatchCreateRequest { key, range_end, start_revision, ..WatchCreateRequest::default() };
         stream.request(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) });
         // The answer to a request comes before anything else.
@@ -56,12 +55,12 @@ impl Watch {
     /// The next events, or why there are no more. If it is abandoned nothing is lost.
     pub fn next(&self) -> Work<Batch> {
         let watch = self.clone();
-        match self.home.threads() {
-            Ok(threads) => Work::new(threads, async move {
+        match self.home.running() {
+            Ok(Running { node, threads }) => Work::new(threads, async move {
                 tokio::select! {
                     biased;
                     () = watch.cancelled.cancelled() => Err(Code::WatchCanceled.into()),
-                    () = watch.home.node.stopped() => Err(Code::Stopped.into()),
+                    () = node.stopped() => Err(Code::Stopped.into()),
                     batch = async { watch.source.lock().await.next().await } => batch,
                 }
             }),

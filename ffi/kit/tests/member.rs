@@ -56,16 +56,9 @@ fn data_survives_a_restart_and_the_directory_is_free_after_a_stop() {
     let member = start(&options).expect("starts");
     assert_eq!(get(&member, "a").as_deref(), Some(&b"1"[..]));
     assert_eq!(get(&member, "b"), None);
-    // As a kill would end it.
+    // Stops it too.
     drop(member);
-    let deadline = Instant::now() + LONG;
-    let member = loop {
-        match start(&options) {
-            Ok(member) => break member,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        thread::yield_now();
-    };
+    let member = start(&options).expect("starts");
     assert_eq!(get(&member, "a").as_deref(), Some(&b"1"[..]));
     member.stop().wait().expect("stops");
 }
@@ -139,4 +132,34 @@ fn a_stop_ends_what_waits_and_comes_once() {
     assert_eq!(code(member.get(bytes("k")).wait()), Code::Stopped);
     assert_eq!(code(member.watch(bytes("k"), Bytes::new(), 0)), Code::Stopped);
     assert_eq!(code(watches[0].next().wait()), Code::Stopped);
+}
+
+#[test]
+fn a_member_that_is_forgotten_in_its_own_thread_stops_as_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = [("data-dir", at(directory.path()))];
+    let member = start(&options).expect("starts");
+    let watch = member.watch(bytes("k"), Bytes::new(), 0).expect("a good watch");
+    let weak = member.downgrade();
+    let (told, hears) = mpsc::channel();
+    let last = watch.clone();
+    watch.next().then(move |_| {
+        told.send(()).expect("a listener");
+        drop(last);
+    });
+    drop(member);
+    weak.upgrade().expect("the watch has it").put(bytes("k"), bytes("v")).wait().expect("a good put");
+    drop(watch);
+    hears.recv_timeout(LONG).expect("told");
+    let deadline = Instant::now() + LONG;
+    let member = loop {
+        match start(&options) {
+            Ok(member) => break member,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::yield_now();
+    };
+    assert!(weak.upgrade().is_none());
+    assert_eq!(get(&member, "k").as_deref(), Some(&b"v"[..]));
+    member.stop().wait().expect("stops");
 }

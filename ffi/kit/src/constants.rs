@@ -1,7 +1,14 @@
-//! Names of codes, as C spells constants.
+//! The table of errors, as languages spell constants.
+
+use keelkv_core::types::Code;
+
+/// Every code with its name in capitals, as `NO_SPACE`.
+pub fn constants() -> impl Iterator<Item = (String, Code)> {
+    Code::ALL.iter().map(|code| (shouted(&format!("{code:?}")), *code))
+}
 
 /// `NoSpace` becomes `NO_SPACE`; `MemberBadURLs`, with a plural of capitals, `MEMBER_BAD_URLS`.
-pub(crate) fn shouted(name: &str) -> String {
+fn shouted(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let small = |at: usize| letters.get(at).is_some_and(|letter| !letter.is_uppercase());
     let mut text = String::new();
