@@ -2,10 +2,10 @@
 //! loop's thread; promises are settled from the member's threads. What users see is written in JavaScript, in `index.js`.
 
 mod failure;
-mod node;
+pub mod node;
 mod promise;
-mod values;
-mod watch;
+pub mod values;
+pub mod watch;
 
 use std::collections::BTreeMap;
 

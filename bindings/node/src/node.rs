@@ -14,7 +14,7 @@ use crate::watch::Watch;
 
 /// A member that runs in this process.
 #[napi]
-pub(crate) struct Node(Member);
+pub struct Node(Member);
 
 #[napi]
 impl Node {

@@ -6,7 +6,7 @@ use napi_derive::napi;
 
 /// A key as it was at one revision.
 #[napi(object)]
-pub(crate) struct KeyValue {
+pub struct KeyValue {
     /// Its name.
     pub key: Uint8Array,
     /// What it holds.
@@ -36,7 +36,7 @@ impl From<keelkv_kit::KeyValue> for KeyValue {
 
 /// One change: 0 for a put, 1 for a deletion.
 #[napi(object)]
-pub(crate) struct Event {
+pub struct Event {
     /// What happened.
     pub kind: i32,
     /// The key after it.
@@ -45,7 +45,7 @@ pub(crate) struct Event {
 
 /// Events of one or more whole revisions.
 #[napi(object)]
-pub(crate) struct Events {
+pub struct Events {
     /// The store's revision when they were sent.
     pub revision: BigInt,
     /// In order.

@@ -9,7 +9,7 @@ use crate::values::Events;
 
 /// A watch, pulled.
 #[napi]
-pub(crate) struct Watch(keelkv_kit::Watch);
+pub struct Watch(keelkv_kit::Watch);
 
 impl Watch {
     pub(crate) const fn new(watch: keelkv_kit::Watch) -> Self {

@@ -84,7 +84,9 @@ class Watch(Iterator[Batch]):
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.cancel()
 
 
@@ -121,13 +123,15 @@ class Node:
         return Watch(self._native.watch(_bytes(key), _bytes(range_end), start_revision))
 
     def stop(self) -> None:
-        """Stops the member: those who wait are told, and its directory is free afterwards. A second time does nothing."""
+        """Stops the member: those who wait are told, and its directory is free then. A second time does nothing."""
         self._native.stop()
 
     def __enter__(self) -> Node:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
