@@ -6,25 +6,24 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { Code, EventKind, KeelkvError, Node, version } from '../index.js';
 
 const text = (bytes) => new TextDecoder().decode(bytes);
 const refused = (code, words = '') => (error) =>
   error instanceof KeelkvError && error.code === code && error.message.includes(words);
 
-// A member for one test, and a directory if it wants one.
+// A member for one test.
 async function member(t, options) {
   const node = await Node.start(options);
   t.after(() => node.stop());
   return node;
 }
 
-async function directory(t) {
-  const path = await mkdtemp(join(tmpdir(), 'keelkv-node-'));
-  t.after(() => rm(path, { recursive: true }));
-  return path;
-}
+// They go when all members have stopped.
+const root = await mkdtemp(join(tmpdir(), 'keelkv-node-'));
+after(() => rm(root, { recursive: true }));
+const directory = () => mkdtemp(join(root, 'data-'));
 
 test('put and get', async (t) => {
   const node = await member(t);
@@ -41,7 +40,7 @@ test('put and get', async (t) => {
 });
 
 test('data survives a restart, and a directory has one member', async (t) => {
-  const dataDir = await directory(t);
+  const dataDir = await directory();
   const first = await Node.start({ dataDir, name: 'one' });
   await first.put('k', 'v');
   await assert.rejects(Node.start({ dataDir }), refused(Code.NOT_STARTED, 'in use by another process'));
@@ -116,13 +115,13 @@ async function ends(script, ...words) {
   assert.deepEqual({ status, signal, complaint }, { status: 0, signal: null, complaint: '' });
 }
 
-test('the process ends by itself', async (t) => {
+test('the process ends by itself', async () => {
   const begin = "(async () => { const { Node } = require('./index.js'); const dataDir = process.argv[1];";
   const use = "let node = await Node.start({ dataDir }); await node.put('k', 'v'); let watch = node.watch('k');";
-  await ends(`${begin} ${use} const waits = watch.next(); watch.cancel(); await waits; await node.stop(); })()`, await directory(t));
-  await ends(`${begin} ${use} })()`, await directory(t));
-  await ends(`${begin} ${use} watch.next(); process.exit(0); })()`, await directory(t));
-  await ends(`${begin} ${use} node = watch = null; gc(); })()`, await directory(t));
+  await ends(`${begin} ${use} const waits = watch.next(); watch.cancel(); await waits; await node.stop(); })()`, await directory());
+  await ends(`${begin} ${use} })()`, await directory());
+  await ends(`${begin} ${use} watch.next(); process.exit(0); })()`, await directory());
+  await ends(`${begin} ${use} node = watch = null; gc(); })()`, await directory());
 });
 
 test('a worker thread may have a member, and be ended', async () => {
