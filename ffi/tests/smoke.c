@@ -1,4 +1,4 @@
-/* A program in C, which is also one in C++, with a member inside. Each check is counted; the last line says how many.
+/* A program in C, which is also one in C++, with a member inside. The last line counts the checks.
 
      smoke DIRECTORY          every check, with data in DIRECTORY, which must be empty
      smoke --alone DIRECTORY  all but the one that forks
@@ -244,6 +244,6 @@ int main(int count, char **words) {
     if (strcmp(how, "--alone") != 0) {
         forks();
     }
-    printf("smoke: %d passed, %d failed\n", passed, failed);
+    printf("%d checks, %d of them failed\n", passed + failed, failed);
     return failed ? 1 : 0;
 }

@@ -39,6 +39,12 @@ def threads_of_members() -> int:
     return count
 
 
+def handled_signals() -> list[str]:
+    """Which signals this process ignores, and for which it has handlers."""
+    status = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return [line for line in status if line.startswith(("SigIgn:", "SigCgt:"))]
+
+
 class Smoke(unittest.TestCase):
     def refused(self, code: Code, call: Callable[..., object], *arguments: object, **more: object) -> str:
         with self.assertRaises(keelkv.Error) as caught:
@@ -63,6 +69,12 @@ class Smoke(unittest.TestCase):
                 self.assertIn("in use by another process", told)
             with keelkv.Node.start(data_dir=path, name="one") as node:
                 self.assertEqual(node.get("k").value, b"v")
+
+    def test_signals_are_left_alone(self) -> None:
+        before = handled_signals()
+        with tempfile.TemporaryDirectory() as directory, keelkv.Node.start(data_dir=directory) as node:
+            node.put("k", "v")
+            self.assertEqual(handled_signals(), before)
 
     def test_watch(self) -> None:
         with keelkv.Node.start() as node:

@@ -15,6 +15,7 @@ use keelkv_proto::mvccpb::KeyValue;
 use parking_lot::Mutex;
 use prost::Message;
 
+use crate::guard::guarded;
 use crate::options::Options;
 use crate::threads::Threads;
 use crate::watch::Watch;
@@ -86,7 +87,7 @@ impl Drop for Home {
             // One of its own threads cannot wait for itself.
             stop.then(drop);
         } else {
-            let _ = stop.wait();
+            let _ = guarded(|| stop.wait());
         }
     }
 }
