@@ -211,6 +211,8 @@ codes! {
     902 BadRequest InvalidArgument "invalid request" Never;
     /// A fault of our own, never expected; the error carries what is known.
     903 Internal Internal "internal error" OutcomeUnknown;
+    /// A member in this process did not come up; the error carries what to do.
+    904 NotStarted FailedPrecondition "the member did not start" AfterRepair;
 }
 
 impl Code {
