@@ -10,7 +10,7 @@ use crate::history::History;
 use crate::matching::Matching;
 use crate::model::{Store, effect_of_revoke, execute};
 use crate::pace::Pace;
-use crate::record::{Blob, Call, Deletion, Event, KeyValue, Outcome, Put, Reply, Txn, TxnOp};
+use crate::record::{Blob, Call, Deletion, Event, KeyValue, Operation, Outcome, Put, Reply, Txn, TxnOp};
 
 /// What each revision changed, and which operation made it.
 pub(crate) struct Timeline<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Timeline<'a> {
     entries: Vec<Entry>,
     /// By revision: operations that were answered that they had made it.
     pub(crate) claims: BTreeMap<i64, Vec<usize>>,
+    /// Compactions that took effect, or may have: up to where, and who asked.
+    pub(crate) compactions: Vec<(i64, usize)>,
     /// By lease: when it ended by itself, or so it seems.
     pub(crate) expiries: BTreeMap<i64, Vec<i64>>,
 }
@@ -72,6 +74,7 @@ impl<'a> Timeline<'a> {
             pace: Pace::new(history, last),
             entries: Vec::new(),
             claims: claims(history),
+            compactions: compactions(history),
             expiries: BTreeMap::new(),
         };
         let clues = Clues::new(history);
@@ -275,6 +278,15 @@ fn claims(history: &History) -> BTreeMap<i64, Vec<usize>> {
         }
     }
     claims
+}
+
+fn compactions(history: &History) -> Vec<(i64, usize)> {
+    let of = |(index, operation): (usize, &Operation)| match (&operation.call, &operation.outcome) {
+        (Call::Compact { .. }, Outcome::Failed(_)) => None,
+        (Call::Compact { revision }, _) => Some((*revision, index)),
+        _ => None,
+    };
+    history.operations.iter().enumerate().filter_map(of).collect()
 }
 
 fn last_revision(history: &History) -> i64 {

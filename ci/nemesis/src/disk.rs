@@ -139,3 +139,37 @@ impl Drop for Disk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Whether a program that syncs once got through, and how long it took.
+    fn sync(disk: &Disk, directory: &Path) -> (bool, Duration) {
+        let began = Instant::now();
+        let mut dd = Command::new("dd");
+        dd.args(["if=/dev/zero", "bs=1", "count=1", "conv=fsync", "status=none"]).stderr(Stdio::null());
+        dd.arg(format!("of={}", directory.join("file").display())).envs(disk.environment());
+        (dd.status().unwrap().success(), began.elapsed())
+    }
+
+    #[test]
+    fn the_library_makes_syncs_slow_or_fail_and_lets_them_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let library = directory.path().join("slowsync.so");
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/build");
+        assert!(Command::new(build).arg(&library).stdout(Stdio::null()).status().unwrap().success());
+        let path = directory.path();
+        let mut disk = Disk::new(&DiskFaults::Library(library), path, path, None).unwrap();
+        assert!(sync(&disk, path).0);
+        disk.disturb(0, Sync::Slow(Duration::from_millis(300))).unwrap();
+        let (done, took) = sync(&disk, path);
+        assert!(done && took >= Duration::from_millis(300), "{took:?}");
+        disk.disturb(0, Sync::Fail).unwrap();
+        assert!(!sync(&disk, path).0);
+        disk.heal().unwrap();
+        assert!(sync(&disk, path).0);
+    }
+}

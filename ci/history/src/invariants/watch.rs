@@ -1,7 +1,7 @@
 //! A watch shows every change that it asked for, once, whole, in order, and what it says of itself is true.
 
 use super::Findings;
-use crate::record::{Call, Event, Outcome, Watch, WatchResponse};
+use crate::record::{Event, Watch, WatchResponse};
 use crate::timeline::Timeline;
 use crate::trace::{Focus, event as show, span};
 
@@ -179,10 +179,7 @@ impl<'a> Reader<'a> {
 
     /// Whether a compaction at a revision or a later one may have been there at a moment.
     fn may_be_compacted(&self, moment: u64, at: i64) -> bool {
-        self.timeline.history.operations.iter().any(|operation| match (&operation.call, &operation.outcome) {
-            (Call::Compact { .. }, Outcome::Failed(_)) => false,
-            (Call::Compact { revision }, _) => *revision >= at && operation.invoked <= moment,
-            _ => false,
-        })
+        let operations = &self.timeline.history.operations;
+        self.timeline.compactions.iter().any(|(to, by)| *to >= at && operations[*by].invoked <= moment)
     }
 }

@@ -8,8 +8,10 @@ use crate::trace::Focus;
 pub(super) fn check(findings: &mut Findings<'_>) {
     let timeline = findings.timeline;
     let floors = Floors::new(timeline);
-    let compactions: Vec<(i64, &Operation)> = timeline.history.operations.iter().filter_map(compaction).collect();
-    for (index, operation) in timeline.history.operations.iter().enumerate() {
+    let operations = &timeline.history.operations;
+    let compactions: Vec<(i64, &Operation)> =
+        timeline.compactions.iter().map(|(to, by)| (*to, &operations[*by])).collect();
+    for (index, operation) in operations.iter().enumerate() {
         let (asked, readable) = match &operation.call {
             Call::Range(read) if read.revision > 0 && !read.serializable => (read.revision, read.revision),
             // What is compacted already cannot be again.
@@ -45,14 +47,5 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             }
             _ => {}
         }
-    }
-}
-
-/// A compaction that may have taken effect.
-fn compaction(operation: &Operation) -> Option<(i64, &Operation)> {
-    match (&operation.call, &operation.outcome) {
-        (Call::Compact { .. }, Outcome::Failed(_)) => None,
-        (Call::Compact { revision }, _) => Some((*revision, operation)),
-        _ => None,
     }
 }
