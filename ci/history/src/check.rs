@@ -23,6 +23,8 @@ pub fn check(history: &History) -> Report {
         unknown: operations.iter().filter(|operation| operation.is_unknown()).count(),
         unknown_applied: timeline.placed().keys().filter(|index| operations[**index].is_unknown()).count(),
         revision: timeline.last(),
+        watches: history.watches.len(),
+        events: history.watches.iter().flat_map(|watch| &watch.responses).map(|response| response.events.len()).sum(),
         expired_leases: timeline.expiries.values().map(Vec::len).sum(),
     }
 }

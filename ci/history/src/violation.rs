@@ -17,6 +17,10 @@ pub struct Report {
     pub revision: i64,
     /// Leases that ended by themselves while they held keys.
     pub expired_leases: usize,
+    /// Watches.
+    pub watches: usize,
+    /// Events that they received.
+    pub events: usize,
 }
 
 /// What has to hold.
@@ -65,11 +69,11 @@ impl fmt::Display for Violation {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.violations.iter().try_for_each(|violation| writeln!(f, "VIOLATION {violation}"))?;
-        let Self { answered, unknown, unknown_applied, revision, expired_leases, .. } = self;
+        let Self { answered, unknown, unknown_applied, revision, expired_leases, watches, events, .. } = self;
         write!(
             f,
             "{answered} operations answered, {unknown} unknown of which {unknown_applied} took effect, \
-             {expired_leases} leases expired, last revision {revision}: {} violations",
+             {watches} watches with {events} events, {expired_leases} leases expired, last revision {revision}: {} violations",
             self.violations.len()
         )
     }

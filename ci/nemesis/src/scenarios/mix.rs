@@ -10,6 +10,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use tokio::time::{Instant, sleep};
 
 use crate::disk::Sync;
+use crate::figures::Lengths;
 use crate::run::Run;
 
 /// What can be wrong.
@@ -52,7 +53,7 @@ pub(crate) enum Fault {
 /// Lets faults out of the list happen, one after the other, for a while; gives what there is to report.
 pub(crate) async fn run(run: &mut Run, faults: &[Fault], length: Duration) -> Result<Vec<String>> {
     let end = Instant::now() + length;
-    let mut counts: BTreeMap<Fault, u32> = BTreeMap::new();
+    let (mut counts, mut recoveries) = (BTreeMap::<Fault, u32>::new(), Lengths::default());
     while Instant::now() < end {
         sleep(Duration::from_millis(run.random.random_range(500..3000))).await;
         let Some(&fault) = faults.choose(&mut run.random) else { break };
@@ -62,11 +63,16 @@ pub(crate) async fn run(run: &mut Run, faults: &[Fault], length: Duration) -> Re
         sleep(Duration::from_millis(run.random.random_range(200..4000))).await;
         // What waited on cut links arrives late, or never.
         let reset = run.random.random();
+        let healed = run.record.clock.now();
         run.cluster.heal(reset).await?;
+        recoveries.add(run.record.clock.now() - healed);
         run.calm();
     }
     let counts: Vec<String> = counts.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-    Ok(vec![format!("faults: {}", counts.join(", "))])
+    Ok(vec![
+        format!("faults: {}", counts.join(", ")),
+        format!("from the end of a fault until every member serves, starts included: {recoveries}"),
+    ])
 }
 
 async fn happen(run: &mut Run, fault: Fault) -> Result<()> {
