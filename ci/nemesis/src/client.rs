@@ -1,0 +1,158 @@
+//! A client that records what it asks and what it is answered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keelkv_history::{Answer, Blob, Call, Header, Operation, Outcome, Refusal, Reply};
+use keelkv_proto::etcdserverpb as pb;
+use pb::kv_client::KvClient;
+use pb::lease_client::LeaseClient;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::convert;
+use crate::liar::Liar;
+use crate::record::Record;
+
+/// Where members listen; changes when members do.
+#[derive(Clone, Default)]
+pub(crate) struct Endpoints(Arc<Mutex<Vec<(usize, Channel)>>>);
+
+/// A client that records what it asks and what it is answered. It asks one thing after the other, one member after
+/// the other once one fails it.
+pub(crate) struct Client {
+    pub(crate) id: u32,
+    pub(crate) random: SmallRng,
+    record: Arc<Record>,
+    endpoints: Endpoints,
+    liar: Liar,
+    at: usize,
+    last: Header,
+}
+
+const DEADLINE: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(1);
+/// How often a client turns to another member for no reason.
+const WANDERS: f64 = 0.02;
+
+/// A connection that is made when it is needed.
+pub(crate) fn channel(url: &str) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("unusable address {url}"))?;
+    Ok(endpoint.tcp_nodelay(true).connect_timeout(CONNECT).connect_lazy())
+}
+
+impl Endpoints {
+    pub(crate) fn add(&self, member: usize, channel: Channel) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((member, channel));
+    }
+
+    pub(crate) fn remove(&self, member: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| *other != member);
+    }
+
+    /// Any of them, by number.
+    pub(crate) fn pick(&self, at: usize) -> Channel {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all[at % all.len()].1.clone()
+    }
+}
+
+impl Client {
+    pub(crate) fn new(id: u32, random: SmallRng, record: Arc<Record>, endpoints: Endpoints, liar: Liar) -> Self {
+        Self { id, at: id as usize, random, record, endpoints, liar, last: Header::default() }
+    }
+
+    pub(crate) fn value(&self) -> Blob {
+        self.record.value()
+    }
+
+    pub(crate) fn watched(&self) -> i64 {
+        self.record.watched()
+    }
+
+    /// Asks and records.
+    pub(crate) async fn call(&mut self, call: Call) -> Outcome {
+        let channel = self.endpoints.pick(self.at);
+        let invoked = self.record.clock.now();
+        if self.liar.swallows(&call) {
+            let header = Header { revision: self.last.revision + 1, ..self.last };
+            let outcome = Outcome::Ok(Answer { header, reply: Reply::Put { prev: None } });
+            self.note(invoked, call, outcome.clone());
+            return outcome;
+        }
+        let outcome = match tokio::time::timeout(DEADLINE, ask(channel, &call)).await {
+            Err(_) => Outcome::Unknown("no answer in time".into()),
+            Ok(Ok(answer)) => Outcome::Ok(answer),
+            Ok(Err(status)) => match convert::refusal(&status) {
+                Some(refusal) => Outcome::Failed(refusal),
+                None => Outcome::Unknown(format!("{:?}: {}", status.code(), status.message())),
+            },
+        };
+        let outcome = self.liar.answers(&call, outcome);
+        if let Outcome::Ok(answer) = &outcome {
+            self.last = answer.header;
+        }
+        let failed = matches!(&outcome, Outcome::Unknown(_) | Outcome::Failed(Refusal::Other(_)));
+        if failed || self.random.random_bool(WANDERS) {
+            self.at = self.random.random_range(0..1 << 16);
+        }
+        self.note(invoked, call, outcome.clone());
+        outcome
+    }
+
+    fn note(&self, invoked: u64, call: Call, outcome: Outcome) {
+        let returned = self.record.clock.now();
+        self.record.operation(Operation { client: self.id, member: 0, invoked, returned, call, outcome });
+    }
+}
+
+async fn ask(channel: Channel, call: &Call) -> Result<Answer, Status> {
+    let malformed = |error: anyhow::Error| Status::internal(error.to_string());
+    let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+    let mut lease = LeaseClient::new(channel);
+    let (header, reply) = match call {
+        Call::Put(asked) => {
+            let reply = kv.put(convert::put(asked)).await?.into_inner();
+            (reply.header, Reply::Put { prev: reply.prev_kv.map(convert::key_value) })
+        }
+        Call::Range(asked) => {
+            let mut reply = kv.range(convert::range(asked)).await?.into_inner();
+            (reply.header.take(), convert::range_reply(reply))
+        }
+        Call::Delete(asked) => {
+            let mut reply = kv.delete_range(convert::delete(asked)).await?.into_inner();
+            (reply.header.take(), convert::delete_reply(reply))
+        }
+        Call::Txn(asked) => {
+            let mut reply = kv.txn(convert::txn(asked)).await?.into_inner();
+            (reply.header.take(), convert::txn_reply(reply).map_err(malformed)?)
+        }
+        Call::Compact { revision } => {
+            let request = pb::CompactionRequest { revision: *revision, physical: false };
+            (kv.compact(request).await?.into_inner().header, Reply::Compact)
+        }
+        Call::Grant { id, ttl } => {
+            let reply = lease.lease_grant(pb::LeaseGrantRequest { id: *id, ttl: *ttl }).await?.into_inner();
+            (reply.header, Reply::Grant { id: reply.id, ttl: reply.ttl })
+        }
+        Call::Revoke { id } => {
+            (lease.lease_revoke(pb::LeaseRevokeRequest { id: *id }).await?.into_inner().header, Reply::Revoke)
+        }
+        Call::KeepAlive { id } => {
+            let asked = tokio_stream::once(pb::LeaseKeepAliveRequest { id: *id });
+            let answers = lease.lease_keep_alive(asked).await?.into_inner().message().await?;
+            let reply = answers.ok_or_else(|| Status::unavailable("the stream ended"))?;
+            (reply.header, Reply::KeepAlive { ttl: reply.ttl.max(0) })
+        }
+        Call::TimeToLive { id, keys } => {
+            let request = pb::LeaseTimeToLiveRequest { id: *id, keys: *keys };
+            let reply = lease.lease_time_to_live(request).await?.into_inner();
+            let keys = reply.keys.iter().map(|key| Blob::from(&key[..])).collect();
+            (reply.header, Reply::TimeToLive { ttl: reply.ttl, granted: reply.granted_ttl, keys })
+        }
+    };
+    Ok(Answer { header: convert::header(header.as_ref()), reply })
+}

@@ -1,0 +1,199 @@
+//! One server process of the cluster.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tonic::transport::Channel;
+
+use crate::client::channel;
+use crate::disk::{Disk, DiskFaults, Sync};
+use crate::links::Links;
+use crate::proxy::{self, Processes};
+
+/// How servers are started.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// Takes etcd's flags.
+    pub(crate) binary: PathBuf,
+    /// Besides those that every server gets.
+    pub(crate) flags: Vec<String>,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) election_ms: u64,
+    pub(crate) disk: DiskFaults,
+    /// Of disks that servers get of their own, in MiB.
+    pub(crate) small_disks: Option<u64>,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Runs,
+    /// By SIGSTOP.
+    Paused,
+    Dead,
+}
+
+/// One server process. Killed when dropped.
+pub(crate) struct Member {
+    pub(crate) number: usize,
+    /// As it names itself in headers; 0 before it was first asked.
+    pub(crate) id: u64,
+    pub(crate) channel: Channel,
+    pub(crate) state: State,
+    launch: Launch,
+    directory: PathBuf,
+    client: SocketAddr,
+    peer: SocketAddr,
+    /// What its peers dial.
+    proxy: SocketAddr,
+    child: Option<Child>,
+    disk: Disk,
+    processes: Processes,
+}
+
+const LOG_LINES: usize = 5;
+
+impl Member {
+    pub(crate) async fn new(
+        number: usize,
+        launch: &Launch,
+        directory: &Path,
+        links: Arc<Links>,
+        processes: Processes,
+    ) -> Result<Self> {
+        let directory = directory.join(format!("m{number}"));
+        fs::create_dir_all(&directory)?;
+        let [client, peer] = free_addresses()?;
+        let proxy = proxy::listen(number, peer, links, processes.clone()).await?;
+        Ok(Self {
+            number,
+            id: 0,
+            channel: channel(&format!("http://{client}"))?,
+            state: State::Dead,
+            launch: launch.clone(),
+            disk: Disk::new(&launch.disk, &directory, &directory.join("disk"), launch.small_disks)?,
+            directory,
+            client,
+            peer,
+            proxy,
+            child: None,
+            processes,
+        })
+    }
+
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://{}", self.proxy)
+    }
+
+    /// As `--initial-cluster` wants it.
+    pub(crate) fn named_peer(&self) -> String {
+        format!("m{}={}", self.number, self.peer_url())
+    }
+
+    /// Starts it, on what its directory holds.
+    pub(crate) fn start(&mut self, cluster: &str, state: &str) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.directory.join("server.log"))?;
+        let child = Command::new(&self.launch.binary)
+            .args(["--name", &format!("m{}", self.number), "--log-level", "warn"])
+            .arg("--data-dir")
+            .arg(self.directory.join("disk/data"))
+            .args(["--listen-client-urls", &format!("http://{}", self.client)])
+            .args(["--advertise-client-urls", &format!("http://{}", self.client)])
+            .args(["--listen-peer-urls", &format!("http://{}", self.peer)])
+            .args(["--initial-advertise-peer-urls", &self.peer_url()])
+            .args(["--initial-cluster", cluster, "--initial-cluster-token", "nemesis"])
+            .args(["--initial-cluster-state", state])
+            .args(["--heartbeat-interval", &self.launch.heartbeat_ms.to_string()])
+            .args(["--election-timeout", &self.launch.election_ms.to_string()])
+            .args(&self.launch.flags)
+            .env_remove("ETCD_BIN")
+            .env_remove("KEELKV_BIN")
+            .envs(self.disk.environment())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.launch.binary.display()))?;
+        self.processes.add(child.id(), self.number);
+        self.child = Some(child);
+        self.state = State::Runs;
+        Ok(())
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.disk.heal()?;
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        self.state = State::Dead;
+        Ok(())
+    }
+
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        self.state = State::Paused;
+        Ok(())
+    }
+
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        self.state = State::Runs;
+        Ok(())
+    }
+
+    pub(crate) fn disturb_disk(&mut self, sync: Sync) -> Result<()> {
+        let child = self.child.as_ref().context("a dead member's disk is not disturbed")?;
+        self.disk.disturb(child.id(), sync)
+    }
+
+    pub(crate) fn fill_disk(&self) -> Result<()> {
+        self.disk.fill()
+    }
+
+    pub(crate) fn heal_disk(&mut self) -> Result<()> {
+        self.disk.heal()
+    }
+
+    /// Whether it has ended by itself, and with what last words.
+    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        let Some(status) = child.try_wait()? else { return Ok(None) };
+        self.child = None;
+        self.state = State::Dead;
+        Ok(Some(format!("member {} ended by itself ({status}):\n{}", self.number, self.last_words())))
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        let text = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        if let Some(child) = &self.child {
+            kill_process(Pid::from_child(child), signal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Nothing more can be done about a failure here.
+        let _ = self.kill();
+    }
+}
+
+/// Loopback addresses that nobody listens on.
+fn free_addresses() -> Result<[SocketAddr; 2]> {
+    let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    Ok([held[0].local_addr()?, held[1].local_addr()?])
+}

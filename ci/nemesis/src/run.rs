@@ -1,0 +1,207 @@
+//! One run: a cluster under load, whatever a scenario does to it, and what the checker says of it.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keelkv_history::{History, Report, check};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::finale;
+use crate::liar::{Liar, Lie};
+use crate::member::Launch;
+use crate::record::Record;
+use crate::watcher::{Until, Watcher};
+use crate::workload::{self, Stop};
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) launch: Launch,
+    pub(crate) members: usize,
+    pub(crate) seed: u64,
+    /// Clients that read and write keys.
+    pub(crate) clients: u32,
+    /// Between two requests of such a client.
+    pub(crate) pause: Duration,
+    /// Clients with leases that come and go.
+    pub(crate) leases: u32,
+    /// Clients that keep one lease as long as they can.
+    pub(crate) renewers: u32,
+    /// Watches besides that of everything.
+    pub(crate) watchers: u32,
+    pub(crate) lie: Option<Lie>,
+    pub(crate) directory: PathBuf,
+    /// Keep the history even if nothing is wrong with it.
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// A cluster under load.
+pub(crate) struct Run {
+    pub(crate) cluster: Cluster,
+    pub(crate) record: Arc<Record>,
+    pub(crate) random: SmallRng,
+    plan: Plan,
+    liar: Liar,
+    stop: Stop,
+    clients: JoinSet<()>,
+    renewers: JoinSet<u32>,
+    watchers: JoinSet<Result<()>>,
+    until: watch::Sender<Until>,
+    calm_since: Option<u64>,
+}
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) report: Report,
+    /// Renewed leases that were lost.
+    pub(crate) lost_leases: u32,
+    /// What did not come in time.
+    pub(crate) late: Vec<String>,
+    /// Where the history was kept.
+    pub(crate) kept: Option<PathBuf>,
+}
+
+impl Outcome {
+    /// Whether nothing is wrong.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.late.is_empty()
+    }
+}
+
+const CATCH_UP: Duration = Duration::from_secs(60);
+/// A lease may outlive its time by this, besides two elections: expiry is looked for twice a second, in a process that
+/// shares two processors with everything else here.
+const LEASE_SLACK: Duration = Duration::from_secs(4);
+
+impl Run {
+    pub(crate) async fn start(plan: &Plan) -> Result<Self> {
+        let record = Arc::new(Record::new(Clock::start()));
+        let cluster = Cluster::start(plan.members, plan.launch.clone(), &plan.directory, record.clone()).await?;
+        let mut run = Self {
+            cluster,
+            record,
+            random: SmallRng::seed_from_u64(plan.seed),
+            plan: plan.clone(),
+            liar: Liar::new(plan.lie),
+            stop: Stop::default(),
+            clients: JoinSet::new(),
+            renewers: JoinSet::new(),
+            watchers: JoinSet::new(),
+            until: watch::Sender::default(),
+            calm_since: None,
+        };
+        for watcher in 0..=plan.watchers {
+            let watcher = Watcher {
+                client: 300 + watcher,
+                random: SmallRng::seed_from_u64(run.random.random()),
+                record: run.record.clone(),
+                endpoints: run.cluster.endpoints.clone(),
+                liar: run.liar.clone(),
+                until: run.until.subscribe(),
+                everything: watcher == 0,
+            };
+            run.watchers.spawn(watcher.run());
+        }
+        for id in 1..=plan.clients {
+            let client = run.client(id);
+            run.clients.spawn(workload::keys(client, plan.pause, run.stop.clone()));
+        }
+        for id in 101..=100 + plan.leases {
+            let client = run.client(id);
+            run.clients.spawn(workload::leases(client, run.stop.clone()));
+        }
+        for id in 201..=200 + plan.renewers {
+            let client = run.client(id);
+            run.renewers.spawn(workload::renewer(client, run.stop.clone()));
+        }
+        run.calm();
+        Ok(run)
+    }
+
+    fn client(&mut self, id: u32) -> Client {
+        let random = SmallRng::seed_from_u64(self.random.random());
+        Client::new(id, random, self.record.clone(), self.cluster.endpoints.clone(), self.liar.clone())
+    }
+
+    /// From now on nothing is wrong; an election may still be under way.
+    pub(crate) fn calm(&mut self) {
+        self.calm_since = Some(self.record.clock.now() + self.elections());
+    }
+
+    /// Something will be wrong from now on.
+    pub(crate) fn disturb(&mut self) {
+        if let Some(from) = self.calm_since.take() {
+            self.record.healthy_since(from);
+        }
+    }
+
+    fn elections(&self) -> u64 {
+        2 * self.plan.launch.election_ms * 1_000_000
+    }
+
+    /// Says what happens, with the time.
+    pub(crate) fn say(&self, what: &str) {
+        println!("{:>8.3} {what}", self.record.clock.elapsed().as_secs_f64());
+    }
+
+    /// Heals everything, stops the load, reads what members hold, and checks the history.
+    pub(crate) async fn finish(&mut self) -> Result<Outcome> {
+        self.cluster.heal(true).await.context("the cluster does not come back")?;
+        self.disturb();
+        self.stop.now();
+        while let Some(ended) = self.clients.join_next().await {
+            ended?;
+        }
+        let mut lost_leases = 0;
+        while let Some(ended) = self.renewers.join_next().await {
+            lost_leases += ended?;
+        }
+        finale::no_leases(&self.cluster).await.context("leases that nobody renews")?;
+        let mut last = self.client(999);
+        let revision = finale::last_revision(&mut last).await?;
+        self.until.send_replace(Until { revision, by: Some(Instant::now() + CATCH_UP) });
+        let mut late = Vec::new();
+        while let Some(ended) = self.watchers.join_next().await {
+            late.extend(ended?.err().map(|error| format!("{error:#}")));
+        }
+        finale::read(&self.cluster, revision).await.context("what members hold in the end")?;
+        let mut history = std::mem::take(&mut *self.record.history());
+        history.settings.lease_bound = self.elections() + LEASE_SLACK.as_nanos() as u64;
+        let (report, history) = tokio::task::spawn_blocking(move || (check(&history), history)).await?;
+        let mut outcome = Outcome { report, lost_leases, late, kept: self.plan.keep.clone() };
+        if !outcome.is_clean() {
+            outcome.kept.get_or_insert_with(|| self.history_file());
+        }
+        if let Some(path) = &outcome.kept {
+            write(&history, path)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps what was recorded of a run that came to no end; gives where.
+    pub(crate) fn rescue(&self) -> Result<PathBuf> {
+        let path = self.plan.keep.clone().unwrap_or_else(|| self.history_file());
+        write(&self.record.history(), &path)?;
+        Ok(path)
+    }
+
+    fn history_file(&self) -> PathBuf {
+        self.plan.directory.with_extension("history")
+    }
+}
+
+fn write(history: &History, path: &Path) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    history.write(BufWriter::new(file)).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,34 @@
+//! Replaces all members, one after the other, under load.
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::CALM;
+use crate::figures::{Lengths, longest_pause};
+use crate::run::Run;
+
+/// Puts a new member with an empty disk in the place of each, so many times over; gives what there is to report.
+pub(crate) async fn run(run: &mut Run, times: u32) -> Result<Vec<String>> {
+    let (mut lengths, mut changes) = (Lengths::default(), Vec::new());
+    for _ in 0..times {
+        for _ in 0..run.cluster.members.len() {
+            sleep(CALM).await;
+            run.disturb();
+            let from = run.record.clock.now();
+            run.say(&format!("member {} is replaced", run.cluster.members[0].number));
+            run.cluster.replace(0).await?;
+            let to = run.record.clock.now();
+            lengths.add(to - from);
+            changes.push((from, to));
+            run.calm();
+        }
+    }
+    sleep(CALM).await;
+    let writes = run.record.acknowledged();
+    let mut pauses = Lengths::default();
+    changes.iter().filter_map(|(from, to)| longest_pause(&writes, *from, *to)).for_each(|length| pauses.add(length));
+    Ok(vec![
+        format!("replacing a member took: {lengths}"),
+        format!("longest time without an acknowledged write meanwhile: {pauses}"),
+    ])
+}

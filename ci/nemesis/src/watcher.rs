@@ -1,0 +1,201 @@
+//! Watches that are taken up again whenever they break, each stretch recorded as a watch of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keelkv_history::{Span, Watch, WatchResponse};
+use keelkv_proto::etcdserverpb as pb;
+use pb::watch_client::WatchClient;
+use pb::watch_create_request::FilterType;
+use pb::watch_request::RequestUnion;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Streaming;
+
+use crate::client::Endpoints;
+use crate::convert;
+use crate::liar::Liar;
+use crate::record::Record;
+
+/// How long watches go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Until {
+    /// The last revision, once it is known; 0 before.
+    pub(crate) revision: i64,
+    /// And by when it has to have come.
+    pub(crate) by: Option<Instant>,
+}
+
+/// A watch that is taken up again whenever it breaks.
+pub(crate) struct Watcher {
+    pub(crate) client: u32,
+    pub(crate) random: SmallRng,
+    pub(crate) record: Arc<Record>,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) liar: Liar,
+    pub(crate) until: watch::Receiver<Until>,
+    /// Of everything, never given up; others are opened anew once in a while.
+    pub(crate) everything: bool,
+}
+
+/// A watch that is silent so long is asked how far it is.
+const SILENCE: Duration = Duration::from_millis(300);
+const CONNECT: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(100);
+/// One that stays silent through so many questions is taken up elsewhere: its member is cut off or stands still.
+const QUESTIONS: u32 = 20;
+
+impl Watcher {
+    /// Watches until everything has come.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut next = i64::from(self.everything);
+        loop {
+            let wanted = self.wanted(next);
+            let mut stretch = Stretch { watch: wanted, last: 0 };
+            let ended = self.stretch(&mut stretch).await;
+            next = if self.everything { next.max(stretch.last + 1) } else { 0 };
+            let over = !self.everything && self.until.borrow().revision > 0;
+            let done = over || stretch.watch.complete_through > 0;
+            self.record.watch(stretch.watch);
+            ended.with_context(|| format!("watcher {}", self.client))?;
+            if done {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn wanted(&mut self, next: i64) -> Watch {
+        let invoked = self.record.clock.now();
+        let watch = Watch { client: self.client, invoked, prev_kv: true, start: next, ..Default::default() };
+        if self.everything {
+            return Watch { span: Span::all(), ..watch };
+        }
+        let seen = self.record.watched();
+        let span = match self.random.random_range(0..3) {
+            0 => Span::all(),
+            1 => Span::between("k/0", "k/2"),
+            _ => Span::between("k/1", "\0"),
+        };
+        Watch {
+            span,
+            start: match self.random.random_range(0..4) {
+                0 => seen + self.random.random_range(1..50),
+                1 => (seen - self.random.random_range(0..200)).max(1),
+                2 => (seen - self.random.random_range(0..2000)).max(1),
+                _ => 0,
+            },
+            no_put: self.random.random_bool(0.15),
+            no_delete: self.random.random_bool(0.15),
+            prev_kv: self.random.random(),
+            fragment: self.random.random(),
+            ..watch
+        }
+    }
+
+    /// One stream, until it breaks, is given up, or has everything. Only that it is too late is an error.
+    async fn stretch(&mut self, stretch: &mut Stretch) -> Result<()> {
+        let at = self.random.random_range(0..1 << 16);
+        let Ok(Ok((requests, mut responses))) = timeout(CONNECT, open(&self.endpoints, at, &stretch.watch)).await
+        else {
+            return self.in_time();
+        };
+        let life = Duration::from_millis(self.random.random_range(2000..20_000));
+        let (opened, mut questions) = (Instant::now(), 0);
+        loop {
+            let until = self.until.borrow().revision;
+            if until == 0 && !self.everything && opened.elapsed() > life {
+                return Ok(());
+            }
+            match timeout(SILENCE, responses.message()).await {
+                Ok(Ok(Some(response))) => {
+                    questions = 0;
+                    self.take(stretch, response);
+                    if stretch.watch.responses.last().is_some_and(|last| last.canceled) {
+                        return Ok(());
+                    }
+                }
+                Ok(_) => return Ok(()),
+                Err(_) => {
+                    self.in_time()?;
+                    questions += 1;
+                    let ask = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+                    let asked = requests.try_send(pb::WatchRequest { request_union: Some(ask) });
+                    if asked.is_err() || questions > QUESTIONS {
+                        return Ok(());
+                    }
+                }
+            }
+            if until > 0 && stretch.last >= until {
+                stretch.watch.complete_through = until;
+                return Ok(());
+            }
+            // A watch of what will not come has nothing to wait for.
+            if until > 0 && stretch.watch.start > until {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&self, stretch: &mut Stretch, response: pb::WatchResponse) {
+        let header = convert::header(response.header.as_ref());
+        stretch.watch.member = header.member;
+        let mut record = WatchResponse {
+            received: self.record.clock.now(),
+            revision: header.revision,
+            created: response.created,
+            canceled: response.canceled,
+            compact_revision: response.compact_revision,
+            fragment: response.fragment,
+            events: response.events.into_iter().map(convert::event).collect(),
+        };
+        self.liar.watched(&mut record);
+        if record.is_progress() {
+            stretch.last = stretch.last.max(record.revision);
+        } else if let Some(event) = record.events.last().filter(|_| !record.fragment) {
+            stretch.last = stretch.last.max(event.kv.modified);
+        }
+        if self.everything {
+            self.record.set_watched(stretch.last);
+        }
+        stretch.watch.responses.push(record);
+    }
+
+    /// An error once everything should have come.
+    fn in_time(&self) -> Result<()> {
+        let Until { revision, by } = *self.until.borrow();
+        ensure!(by.is_none_or(|by| Instant::now() < by), "not everything up to revision {revision} came in time");
+        Ok(())
+    }
+}
+
+/// One stream's record.
+struct Stretch {
+    watch: Watch,
+    /// Everything up to here has come.
+    last: i64,
+}
+
+type Stream = (mpsc::Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>);
+
+async fn open(endpoints: &Endpoints, at: usize, watch: &Watch) -> Result<Stream> {
+    let (requests, outgoing) = mpsc::channel(QUESTIONS as usize + 2);
+    let (key, range_end) = convert::ends(&watch.span);
+    let filters = [(watch.no_put, FilterType::Noput), (watch.no_delete, FilterType::Nodelete)];
+    let create = pb::WatchCreateRequest {
+        key,
+        range_end,
+        start_revision: watch.start,
+        filters: filters.into_iter().filter(|(set, _)| *set).map(|(_, filter)| filter.into()).collect(),
+        prev_kv: watch.prev_kv,
+        fragment: watch.fragment,
+        ..Default::default()
+    };
+    requests.send(pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).await?;
+    let mut client = WatchClient::new(endpoints.pick(at)).max_decoding_message_size(usize::MAX);
+    let responses = client.watch(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
+    Ok((requests, responses))
+}
