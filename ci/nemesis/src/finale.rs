@@ -34,9 +34,9 @@ pub(crate) async fn last_revision(client: &mut Client) -> Result<i64> {
     }
 }
 
-/// Waits until the last lease has ended: until then there may be one more revision at any time.
-pub(crate) async fn no_leases(cluster: &Cluster) -> Result<()> {
-    let deadline = Instant::now() + CONVERGE;
+/// Waits until the last lease has ended, at most so long: until then there may be one more revision at any time.
+pub(crate) async fn no_leases(cluster: &Cluster, within: Duration) -> Result<()> {
+    let deadline = Instant::now() + within;
     loop {
         let leader = cluster.leader().await?;
         let mut client = LeaseClient::new(cluster.members[leader].channel.clone());

@@ -137,6 +137,12 @@ enum Scenario {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// Nothing: what clients see of a cluster that is well.
+    Calm {
+        /// For how long.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Random faults.
     Mix {
         /// For how long.
@@ -177,6 +183,7 @@ async fn main() -> Result<ExitCode> {
         pause: Duration::from_millis(options.pause_ms),
         leases: options.leases,
         renewers: if matches!(options.scenario, Scenario::SlowDisk { .. }) { RENEWERS } else { 0 },
+        probes: matches!(options.scenario, Scenario::Failover { .. } | Scenario::MoveLeader { .. }),
         watchers: options.watchers,
         lie: options.lie,
         directory: directory.path().to_owned(),
@@ -206,6 +213,10 @@ async fn report(scenario: &Scenario, run: &mut Run) -> Result<bool> {
         Scenario::MoveLeader { times } => scenarios::move_leader::run(run, *times).await?,
         Scenario::Replace { times } => scenarios::replace::run(run, *times).await?,
         Scenario::SlowDisk { seconds } => scenarios::slow_disk::run(run, Duration::from_secs(*seconds)).await?,
+        Scenario::Calm { seconds } => {
+            tokio::time::sleep(Duration::from_secs(*seconds)).await;
+            Vec::new()
+        }
         Scenario::Mix { seconds, faults } => {
             let all = Fault::value_variants().iter().copied();
             let possible: Vec<Fault> =

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) leases: u32,
     /// Clients that keep one lease as long as they can.
     pub(crate) renewers: u32,
+    /// Write at a steady pace besides.
+    pub(crate) probes: bool,
     /// Watches besides that of everything.
     pub(crate) watchers: u32,
     pub(crate) lie: Option<Lie>,
@@ -79,6 +81,7 @@ impl Outcome {
     }
 }
 
+const FIRST_PROBE: u32 = 1000;
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// A lease may outlive its time by this, besides two elections: expiry is looked for twice a second, in a process that
 /// shares two processors with everything else here.
@@ -125,6 +128,18 @@ impl Run {
             let client = run.client(id);
             run.renewers.spawn(workload::renewer(client, run.stop.clone()));
         }
+        if plan.probes {
+            let (record, endpoints, liar) = (run.record.clone(), run.cluster.endpoints.clone(), run.liar.clone());
+            let mut random = SmallRng::seed_from_u64(run.random.random());
+            let mut id = FIRST_PROBE;
+            // Each is a client of its own: it waits for nobody.
+            let next = move || {
+                id += 1;
+                let random = SmallRng::seed_from_u64(random.random());
+                Client::new(id, random, record.clone(), endpoints.clone(), liar.clone())
+            };
+            run.clients.spawn(workload::probes(next, run.stop.clone()));
+        }
         run.calm();
         Ok(run)
     }
@@ -167,7 +182,9 @@ impl Run {
         while let Some(ended) = self.renewers.join_next().await {
             lost_leases += ended?;
         }
-        finale::no_leases(&self.cluster).await.context("leases that nobody renews")?;
+        let bound = Duration::from_nanos(self.elections()) + LEASE_SLACK;
+        let lifetime = Duration::from_secs(workload::TTL as u64) + bound;
+        finale::no_leases(&self.cluster, lifetime).await.context("leases that nobody renews")?;
         let mut last = self.client(999);
         let revision = finale::last_revision(&mut last).await?;
         self.until.send_replace(Until { revision, by: Some(Instant::now() + CATCH_UP) });
@@ -177,7 +194,7 @@ impl Run {
         }
         finale::read(&self.cluster, revision).await.context("what members hold in the end")?;
         let mut history = std::mem::take(&mut *self.record.history());
-        history.settings.lease_bound = self.elections() + LEASE_SLACK.as_nanos() as u64;
+        history.settings.lease_bound = bound.as_nanos() as u64;
         let (report, history) = tokio::task::spawn_blocking(move || (check(&history), history)).await?;
         let mut outcome = Outcome { report, lost_leases, late, kept: self.plan.keep.clone() };
         if !outcome.is_clean() {

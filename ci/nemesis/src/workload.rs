@@ -8,12 +8,15 @@ use keelkv_history::{
     Blob, Call, Compare, Comparison, Deletion, Outcome, Put, RangeRead, Reply, Span, Target, Txn, TxnOp,
 };
 use rand::Rng;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 
 const KEYS: usize = 30;
-const TTL: i64 = 5;
+/// Of every lease, in seconds.
+pub(crate) const TTL: i64 = 5;
+const PROBE_EVERY: Duration = Duration::from_millis(20);
 
 /// Told to all clients at once.
 #[derive(Clone, Default)]
@@ -38,6 +41,22 @@ pub(crate) async fn keys(mut client: Client, pause: Duration, stop: Stop) {
     }
 }
 
+/// Writes at a steady pace, whether or not those before are answered: clients that wait for an answer would all wait
+/// for what a dead leader had taken from them, and see nothing of the one that came after it.
+pub(crate) async fn probes(mut client: impl FnMut() -> Client, stop: Stop) {
+    let mut under_way = JoinSet::new();
+    while !stop.is_now() {
+        let mut client = client();
+        under_way.spawn(async move {
+            let put = any_put(&mut client);
+            client.call(Call::Put(put)).await
+        });
+        sleep(PROBE_EVERY).await;
+        while under_way.try_join_next().is_some() {}
+    }
+    under_way.join_all().await;
+}
+
 /// Leases: granted, given keys, kept alive, then let go in one way or the other.
 pub(crate) async fn leases(mut client: Client, stop: Stop) {
     while !stop.is_now() {
@@ -57,7 +76,7 @@ pub(crate) async fn leases(mut client: Client, stop: Stop) {
         }
         let renewals = client.random.random_range(0..8);
         keep(&mut client, id, renewals, &stop).await;
-        if stop.is_now() || client.random.random_bool(0.5) {
+        if client.random.random_bool(0.5) {
             client.call(Call::Revoke { id }).await;
         } else {
             // It ends by itself.
