@@ -30,7 +30,8 @@ impl LineLayer {
         // What libraries say is one level less important than what we say.
         let (own, foreign) = match level {
             LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
-            LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+            // The libraries' warnings are about what our own lines tell better.
+            LogLevel::Info => (LevelFilter::INFO, LevelFilter::ERROR),
             LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
             LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
             LogLevel::Fatal => (LevelFilter::OFF, LevelFilter::OFF),

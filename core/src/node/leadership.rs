@@ -109,8 +109,10 @@ impl Leadership {
         self.reign.subscribe()
     }
 
-    fn set(&self, now: Duration, leader: u64, term: u64) {
-        if self.leader.swap(leader, Ordering::Relaxed) != leader {
+    /// What is known now; the leader before, if that was another.
+    fn set(&self, now: Duration, leader: u64, term: u64) -> Option<u64> {
+        let before = self.leader.swap(leader, Ordering::Relaxed);
+        if before != leader {
             self.changed_ns.store(nanos(now), Ordering::Relaxed);
             if leader != 0 {
                 self.changes.fetch_add(1, Ordering::Relaxed);
@@ -118,6 +120,17 @@ impl Leadership {
         }
         let route = (leader != 0).then_some(Route { leader, term });
         self.route.send_if_modified(|known| std::mem::replace(known, route) != route);
+        (before != leader).then_some(before)
+    }
+}
+
+/// Tells operators who leads.
+fn tell(node: &Node, before: u64, leader: u64, term: u64) {
+    let member = &node.config.name;
+    if leader == 0 {
+        tracing::warn!(%member, lost = format_args!("{before:x}"), term, "there is no leader that has a quorum");
+    } else {
+        tracing::info!(%member, leader = format_args!("{leader:x}"), term, "there is a leader");
     }
 }
 
@@ -144,7 +157,10 @@ pub(super) async fn follow(node: Arc<Node>) {
             Some(_) if leads => alone || quorum_answers(&node),
             Some(_) => leadership.silence(node.env.now()) < node.config.election_timeout * 3 / 2,
         };
-        leadership.set(node.env.now(), leader.filter(|_| reliable).unwrap_or(0), term);
+        let leader = leader.filter(|_| reliable).unwrap_or(0);
+        if let Some(before) = leadership.set(node.env.now(), leader, term) {
+            tell(&node, before, leader, term);
+        }
         let reign = leads.then_some(term);
         leadership.reign.send_if_modified(|known| std::mem::replace(known, reign) != reign);
         tokio::select! {
