@@ -55,6 +55,8 @@ pub(crate) struct World {
     doors: BTreeMap<usize, u64>,
     /// The disks of hosts that run with others for a while.
     aside: BTreeMap<usize, Disks>,
+    /// Hosts that run although a bit of theirs has changed: if they notice late, they are no more.
+    damaged: Vec<usize>,
     /// Older copies of disks.
     copies: BTreeMap<usize, Disks>,
     /// When a host's last life ended.
@@ -93,6 +95,7 @@ impl World {
             retired: Vec::new(),
             doors: BTreeMap::new(),
             aside: BTreeMap::new(),
+            damaged: Vec::new(),
             copies: BTreeMap::new(),
             ended: BTreeMap::new(),
             applied: Applied::default(),
@@ -266,7 +269,11 @@ impl World {
         let (status, revision, leads, member) = host.with(|node| {
             (node.status(), node.reader().current_revision(), node.is_leader(), node.identity().member_id)
         })?;
-        if self.doors.insert(number, life) != Some(life) {
+        if self.damaged.contains(&number) && self.aside.remove(&number).is_some() {
+            // The bit does not matter, or not yet. What it promises from now on is with these disks.
+            self.trace.count("damage passed over");
+        }
+        if self.doors.insert(number, life) != Some(life) && !self.aside.contains_key(&number) {
             self.scene.set_door(number, host.entrance());
             self.trace.say(format!("m{number} ({member:x}) is up"));
             if let Some((member, from)) = self.ended.remove(&number) {
@@ -284,7 +291,14 @@ impl World {
         self.trace.say(format!("m{number} is refused: {why}"));
         self.trace.count("starts refused");
         self.crash(number, false);
+        if self.damaged.contains(&number) {
+            self.trace.count("damage noticed");
+            if !self.aside.contains_key(&number) {
+                self.retired.push(number);
+            }
+        }
         let expected = self.aside.contains_key(&number)
+            || self.damaged.contains(&number)
             || ["no member that --initial-cluster names answers", "member count is unequal", "unmatched member", "no member of the cluster has"]
                 .iter()
                 .any(|text| why.contains(text));
@@ -304,6 +318,11 @@ impl World {
         self.crash(number, false);
         if why.contains("permanently removed") {
             self.trace.count("members found themselves removed");
+            self.retired.push(number);
+            return;
+        }
+        if self.damaged.contains(&number) {
+            self.trace.count("damage noticed late");
             self.retired.push(number);
             return;
         }
@@ -389,6 +408,7 @@ impl World {
     fn put_back(&mut self, number: usize) {
         let Some(disks) = self.aside.remove(&number) else { return };
         self.crash(number, false);
+        self.damaged.retain(|host| *host != number);
         if let Some(host) = self.hosts.get_mut(&number) {
             host.disks = disks;
         }
@@ -488,6 +508,7 @@ impl World {
             }
         });
         self.trace.say(format!("m{victim}: byte {place} of {name} is damaged"));
+        self.damaged.push(victim);
         self.aside.insert(victim, good);
         self.begin_aside(victim);
     }
@@ -518,7 +539,11 @@ impl World {
 
     /// Whether every member that runs knows of this one's last start, so that none takes another for it.
     fn is_on_record(&self, number: usize) -> bool {
-        let all = self.plan.members > 2 && self.aside.is_empty() && !self.plan.churns;
+        let all = self.plan.members > 2
+            && self.aside.is_empty()
+            && self.damaged.is_empty()
+            && self.retired.is_empty()
+            && !self.plan.churns;
         let me = self.hosts.get(&number).and_then(|host| host.with(|node| node.identity().clone()));
         let Some(me) = me.filter(|_| all) else { return false };
         self.hosts.values().all(|host| {

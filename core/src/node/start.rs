@@ -243,6 +243,9 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
         election_timeout_min: millis(config.election_timeout) / 2,
         election_timeout_max: millis(config.election_timeout),
         enable_pre_vote: Some(config.cluster.pre_vote),
+        // A leader that comes back may have lost entries of its term that others have: it must not make others in
+        // their places.
+        enable_leader_restore: Some(false),
         // A leader that is heard but hears nobody falls silent, so that others may elect another.
         quorum_loss_probe_interval: Some(4 * millis(config.election_timeout)),
         // When to take a snapshot and what to purge is decided by what the state engine made durable.
