@@ -18,6 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn run(mut world: World) -> Story {
     let (length, rest) = (world.plan.length, world.plan.rest);
     world.run_until(length.saturating_sub(rest));
+    if !world.trace.is_violated() && !world.has_quorum() {
+        world.trace.count("seeds without a quorum in the end");
+        return world.trace.story();
+    }
     if !world.trace.is_violated() {
         world.heal();
         let healed = world.clock.time();
@@ -81,6 +85,18 @@ impl World {
         let place = |url: &String| url.strip_prefix("http://m")?.strip_suffix(":2380")?.parse::<usize>().ok();
         let places = members.iter().filter_map(|member| place(member.peer_urls.first()?));
         places.filter(|place| self.hosts.contains_key(place) && !self.retired.contains(place)).collect()
+    }
+
+    /// Whether enough members are left that the faults of the seed have not taken for good.
+    fn has_quorum(&self) -> bool {
+        let voters = self.hosts.values().filter_map(|host| {
+            host.with(|node| {
+                let members = node.state().members();
+                (node.status().applied_index, members.iter().filter(|member| !member.is_learner).count())
+            })
+        });
+        let voters = voters.max().map_or(self.plan.members, |(_, voters)| voters);
+        2 * self.members().len() > voters || self.members().is_empty()
     }
 
     /// Waits until all members are at the same revision, which is the answer.

@@ -57,6 +57,12 @@ fn main() -> ExitCode {
 
 /// One seed, in this process.
 fn tell(options: &Options) -> ExitCode {
+    if let Some(name) = &options.planted
+        && let Err(why) = plant(name)
+    {
+        println!("{why}");
+        return ExitCode::FAILURE;
+    }
     if options.log {
         let level = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
@@ -70,4 +76,14 @@ fn tell(options: &Options) -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+#[cfg(feature = "planted")]
+fn plant(name: &str) -> Result<(), String> {
+    keelkv_core::env::planted::plant(name)
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_name: &str) -> Result<(), String> {
+    Err("bugs are planted by ci/sim/run only: it builds another simulator for that".to_owned())
 }
