@@ -1,54 +1,89 @@
-//! Simulated members: many lives of one store from one seed, each ended by a crash.
+//! Simulated clusters: members, their disks, clocks and network in one thread, all from one seed.
 //!
 //! ```text
-//! seed ─▶ disk, engine ─▶ life: start, check what survived, clients at work, crash ─▶ next life ...
-//!                                                │
-//!                                      ledger of what was promised
+//! seed ─▶ plan ─▶ world: hosts ◀─ network ─▶ hosts          faults
+//!                   ▲    clients, watchers, operators ─▶ history ─▶ keelkv_history::check
+//!                   └─ every step: invariants                └─▶ finale: healed, converged, judged
 //! ```
 //!
-//! Run with a range of seeds; each is run twice and must leave the same trace. A seed that fails is
-//! printed with its trace, and fails again when it is given alone.
+//! A seed that fails is printed with the end of its story and the command that runs it again.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
+#![allow(clippy::disallowed_methods, reason = "it tells how fast it is by the real clock")]
 
-mod client;
+mod clock;
 mod env;
-mod ledger;
-mod life;
+mod faults;
+mod finale;
+mod host;
+mod invariants;
+mod network;
+mod options;
+mod report;
+mod runner;
+mod scene;
 mod trace;
+mod workload;
+mod world;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use self::life::World;
-use self::trace::Trace;
+use self::faults::Plan;
+use self::options::{Options, USAGE};
+use self::world::World;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let first: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let count: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut failed = 0;
-    let mut totals = trace::Totals::default();
-    for seed in first..first + count {
-        let (trace, again) = (run(seed), run(seed));
-        totals.add(&trace);
-        if let Some(violation) = trace.violation() {
-            println!("{trace}seed {seed}: {violation}");
-            failed += 1;
-        } else if trace != again {
-            println!("{}seed {seed}: the second run differs from the first", trace.difference(&again));
-            failed += 1;
-        } else if count == 1 {
-            println!("{trace}");
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(what) => {
+            println!("{what}\n\n{USAGE}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if options.story {
+        return tell(&options);
+    }
+    match runner::run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
         }
     }
-    println!("{totals}");
-    println!("simulator: {} passed, {failed} failed", count - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(seed: u64) -> Trace {
-    let mut world = World::new(seed);
-    while world.live() {}
-    world.into_trace()
+/// One seed, in this process.
+fn tell(options: &Options) -> ExitCode {
+    if let Some(name) = &options.planted
+        && let Err(why) = plant(name)
+    {
+        println!("{why}");
+        return ExitCode::FAILURE;
+    }
+    if options.log {
+        let level = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).init();
+    }
+    let plan = Plan::new(options.first, Duration::from_secs(options.seconds));
+    let story = finale::run(World::new(options.first, plan));
+    match serde_json::to_string(&story) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(feature = "planted")]
+fn plant(name: &str) -> Result<(), String> {
+    keelkv_core::env::planted::plant(name)
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_name: &str) -> Result<(), String> {
+    Err("bugs are planted by ci/sim/run only: it builds another simulator for that".to_owned())
 }

@@ -1,72 +1,77 @@
 //! What happened, line by line, and what was counted.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-/// The story of one run. Two runs of a seed are equal in every line.
-#[derive(Debug, Default, PartialEq, Eq)]
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+
+/// Lines that are kept; all of them count for the digest.
+const KEPT: usize = 4_000;
+
+/// What one seed came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Story {
+    /// Which.
+    pub(crate) seed: u64,
+    /// Of every line: two runs of a seed have the same.
+    pub(crate) digest: u64,
+    /// What happened how often.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// What must not have happened, if it did.
+    pub(crate) violation: Option<String>,
+    /// The last lines.
+    #[serde(default)]
+    pub(crate) lines: VecDeque<String>,
+}
+
+/// Takes down what happens.
+#[derive(Debug)]
 pub(crate) struct Trace {
-    lines: Vec<String>,
-    counts: BTreeMap<&'static str, u64>,
-    violation: Option<String>,
+    clock: Arc<Clock>,
+    story: Mutex<Story>,
 }
 
 impl Trace {
+    /// An empty one.
+    pub(crate) fn new(clock: Arc<Clock>, seed: u64) -> Arc<Self> {
+        Arc::new(Self { clock, story: Mutex::new(Story { seed, ..Story::default() }) })
+    }
+
     /// Adds a line.
-    pub(crate) fn say(&mut self, line: impl Into<String>) {
-        self.lines.push(line.into());
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
+        let line = format!("{:>10.3} {}", self.clock.time().as_secs_f64() * 1e3, line.as_ref());
+        let mut story = self.story.lock();
+        for byte in line.bytes() {
+            story.digest = (story.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if story.lines.len() == KEPT {
+            story.lines.pop_front();
+        }
+        story.lines.push_back(line);
     }
 
     /// Counts something that happened.
-    pub(crate) fn count(&mut self, what: &'static str, times: u64) {
-        *self.counts.entry(what).or_default() += times;
+    pub(crate) fn count(&self, what: &str) {
+        *self.story.lock().counts.entry(what.to_owned()).or_default() += 1;
     }
 
     /// Notes a broken promise; the first one is kept.
-    pub(crate) fn violate(&mut self, what: impl Into<String>) {
-        self.violation.get_or_insert_with(|| what.into());
+    pub(crate) fn violate(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.say(format!("VIOLATION {}", what.lines().next().unwrap_or_default()));
+        self.story.lock().violation.get_or_insert(what);
     }
 
-    /// The broken promise, if any.
-    pub(crate) fn violation(&self) -> Option<&str> {
-        self.violation.as_deref()
+    /// Whether a promise was broken.
+    pub(crate) fn is_violated(&self) -> bool {
+        self.story.lock().violation.is_some()
     }
 
-    /// The lines around the first difference.
-    pub(crate) fn difference(&self, other: &Self) -> String {
-        let at = self.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
-        let around = |lines: &[String]| {
-            lines.iter().skip(at.saturating_sub(3)).take(6).map(|line| format!("  {line}\n")).collect::<String>()
-        };
-        format!("first run:\n{}second run:\n{}", around(&self.lines), around(&other.lines))
-    }
-}
-
-impl fmt::Display for Trace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.lines {
-            writeln!(f, "  {line}")?;
-        }
-        Ok(())
-    }
-}
-
-/// What all runs came to.
-#[derive(Debug, Default)]
-pub(crate) struct Totals(BTreeMap<&'static str, u64>);
-
-impl Totals {
-    /// Adds a run.
-    pub(crate) fn add(&mut self, trace: &Trace) {
-        for (what, times) in &trace.counts {
-            *self.0.entry(what).or_default() += times;
-        }
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(|(what, times)| format!("{what} {times}")).collect();
-        f.write_str(&all.join(", "))
+    /// All of it.
+    pub(crate) fn story(&self) -> Story {
+        self.story.lock().clone()
     }
 }

@@ -9,6 +9,7 @@ use prost::Message;
 use super::check;
 use super::fault::Fault;
 use super::machine::{Context, Machine, Notice};
+use crate::env::planted;
 use crate::mvcc::{Changes, ReadError};
 use crate::storage::engine::Table;
 use crate::types::{Applied, COMMAND_FORMAT, Code, Error, Reply};
@@ -102,7 +103,8 @@ impl Machine {
         if request.revision > self.writer.current() {
             return Err(Code::FutureRev.into());
         }
-        self.writer.compact(request.revision);
+        let beyond = i64::from(planted::is("compaction-off-by-one"));
+        self.writer.compact((request.revision + beyond).min(self.writer.current()));
         Ok(pb::CompactionResponse { header: self.header() })
     }
 
@@ -135,7 +137,7 @@ impl Machine {
             if request.ids.iter().any(|id| !self.state.has_lease(*id)) {
                 return Err(Code::LeaseNotFound.into());
             }
-        } else if request.expired_in_term != context.at.term {
+        } else if request.expired_in_term != context.at.term && !planted::is("old-leader-revokes") {
             // Another leader has extended the leases since: they have not expired.
             return Ok(pb::LeaseRevokeResponse { header: self.header() });
         }

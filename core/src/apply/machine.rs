@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::install;
 use super::sinks::Sinks;
 use super::state_view::StateView;
-use crate::env::Env;
+use crate::env::{Env, planted};
 use crate::mvcc::{Compactor, Reader, Store, Writer};
 use crate::storage::backing::Backing;
 use crate::storage::engine::{EngineRead, Table};
@@ -154,6 +154,9 @@ impl Machine {
         self.applied.revision = self.writer.current();
         self.applied.compact_revision = self.writer.compacted();
         self.applied.digest = digest::chain(&batch, &self.applied);
+        if planted::is("applied-outside-batch") {
+            self.writer.store().submit(at.index, std::mem::take(&mut batch));
+        }
         batch.put(Table::System, Bytes::new(), self.applied.encode_to_vec());
         self.writer.store().submit(at.index, batch);
         let revisions = self.writer.publish();

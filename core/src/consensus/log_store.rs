@@ -19,6 +19,7 @@ use openraft::{EntryPayload, RaftLogReader};
 use tokio::sync::oneshot;
 
 use super::{Entry, LeaderId, LogId, Packed, Payload, RaftConfig, Vote, decode_membership, encode_membership, log_id};
+use crate::env::planted;
 use crate::storage::log::{Content, EntryId, Log, SavedVote};
 
 /// The log of one member. Clones are handles of the same log.
@@ -156,6 +157,9 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if planted::is("vote-not-saved") {
+            return Ok(());
+        }
         let saved =
             SavedVote { term: vote.leader_id.term, member: vote.leader_id.voted_for, committed: vote.committed };
         let (done, durable) = oneshot::channel();

@@ -5,6 +5,7 @@
 //! server, one driven by a seed in the simulator. Two runs from one seed are then the same run.
 
 mod aside;
+pub mod planted;
 mod queue;
 mod tokio;
 

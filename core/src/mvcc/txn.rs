@@ -243,9 +243,10 @@ pub fn is_read_only(txn: &TxnRequest) -> bool {
     ranges(txn).all(|range| range.is_some())
 }
 
-/// Whether every operation is a range that need not be linearizable.
+/// Whether every operation is a range that need not be linearizable. Without any range nobody has said so: what
+/// is compared is then of the moment.
 pub fn is_serializable(txn: &TxnRequest) -> bool {
-    ranges(txn).all(|range| range.is_some_and(|range| range.serializable))
+    ranges(txn).next().is_some() && ranges(txn).all(|range| range.is_some_and(|range| range.serializable))
 }
 
 pub(super) fn ranges(txn: &TxnRequest) -> impl Iterator<Item = Option<&RangeRequest>> {

@@ -21,7 +21,7 @@ use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
 use crate::consensus::{Digests, LogId, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine};
-use crate::env::Env;
+use crate::env::{Env, planted};
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
@@ -187,7 +187,7 @@ impl Node {
     /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
     /// was called.
     pub async fn linearizable(&self) -> Result<()> {
-        if self.leadership.alone() {
+        if self.leadership.alone() || planted::is("read-index-skipped") {
             return Ok(());
         }
         if let Some(error) = self.unavailable() {

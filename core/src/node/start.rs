@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keelkv_proto::keelkv::{MemberStarted, MemberTable, command};
+use keelkv_proto::keelkv::{AppliedRecord, MemberStarted, MemberTable, command};
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 use openraft::Config;
 use parking_lot::Mutex;
@@ -25,9 +25,9 @@ use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergen
 use crate::apply::{Machine, Sinks};
 use crate::consensus::{
     Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, SpoolPlace, StateMachine,
-    Timing,
+    Timing, decode_stored_membership,
 };
-use crate::env::{Aside, Env};
+use crate::env::{Aside, Env, planted};
 use crate::lease::{Lessor, LessorOptions};
 use crate::peer::Hello;
 use crate::storage::backing::Backing;
@@ -83,9 +83,12 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
 
     let log = Log::open(&env, disk, log_options(&config))
         .map_err(|error| StartError::new(format!("cannot open the log: {error}")))?;
-    // The log is synced before the state: one that ends earlier has lost acknowledged writes.
+    // What a member that is alone applies is in its log, durably: one that ends earlier has lost acknowledged writes.
+    // With others it is agreed on as soon as they have it, and the state may be durable first. Nothing was promised
+    // for what the log lacks then, and the library goes on behind the state.
     let applied = machine.applied().index;
-    if log.last().map_or(0, |last| last.index + 1) < applied {
+    let alone = is_alone(&identity, machine.applied()).map_err(at("cannot open the state"))?;
+    if alone && log.last().map_or(0, |last| last.index + 1) < applied {
         return Err(StartError::new(format!(
             "the log ends before entry {applied}, which the state already has: the log was replaced or lost its end; \
              remove the whole data directory and start anew, or put the right log back"
@@ -162,6 +165,12 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         return Err(error);
     }
     Ok(node)
+}
+
+/// Whether nobody else could vote when the state was written.
+fn is_alone(identity: &Identity, applied: &AppliedRecord) -> std::io::Result<bool> {
+    let membership = decode_stored_membership(&applied.membership)?;
+    Ok(membership.voter_ids().eq([identity.member_id]))
 }
 
 fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>) -> Network {
@@ -246,6 +255,9 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
         election_timeout_min: millis(config.election_timeout) / 2,
         election_timeout_max: millis(config.election_timeout),
         enable_pre_vote: Some(config.cluster.pre_vote),
+        // A leader that comes back may have lost entries of its term that others have: it must not make others in
+        // their places.
+        enable_leader_restore: Some(planted::is("leader-restored")),
         // A leader that is heard but hears nobody falls silent, so that others may elect another.
         quorum_loss_probe_interval: Some(4 * millis(config.election_timeout)),
         // When to take a snapshot and what to purge is decided by what the state engine made durable.

@@ -13,6 +13,7 @@ use openraft::errors::ClientWriteError;
 
 use super::Node;
 use crate::consensus::{Callback, Landing, Packed, Route, Submit, WriteResult, log_id, wire};
+use crate::env::planted;
 use crate::lease::LeaseProposer;
 use crate::peer::{CallError, Lane};
 use crate::types::{Code, Error, Result};
@@ -58,6 +59,7 @@ impl Submit for ToLeader {
             let outcome = match answer.await.map(wire::decode_answer) {
                 Ok(Ok(answer::Body::Propose(answer))) => Outcome::try_from(answer.outcome).unwrap_or(Outcome::Taken),
                 Err(CallError::NotSent(_)) => Outcome::NotLeader,
+                Err(CallError::Lost(_)) if planted::is("forward-again") => Outcome::NotLeader,
                 // It may have been taken.
                 _ => Outcome::Taken,
             };

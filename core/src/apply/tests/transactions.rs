@@ -137,6 +137,8 @@ async fn read_only_transactions() {
     let request = txn_of(vec![get_op("a", ""), get_op("b", "")]);
     assert!(crate::mvcc::is_read_only(&request));
     assert!(!crate::mvcc::is_serializable(&request));
+    // Nobody has said that what is compared may be old.
+    assert!(!crate::mvcc::is_serializable(&txn_of(vec![])));
     assert!(!crate::mvcc::is_read_only(&txn_of(vec![op(Request::RequestTxn(request.clone()))])));
     let response = bench.reader().read_only_txn(&request).unwrap();
     assert_eq!(shown_txn(&response), "then(get[a=2/2.3.2.0]@3, get[]@3)@3");

@@ -102,6 +102,18 @@ impl SimDisk {
         Arc::new(Self { state: Arc::new(Mutex::new(new)) })
     }
 
+    /// The same again, as a backup is, with everything that was written.
+    pub fn copy(&self) -> Arc<Self> {
+        let old = self.state.lock();
+        let mut new = State { operations: old.operations, names: old.names.clone(), ..State::default() };
+        new.synced_names.clone_from(&new.names);
+        for id in new.names.values() {
+            let bytes = old.files[id].bytes.clone();
+            new.files.insert(*id, File { synced: bytes.clone(), bytes, unsynced: Vec::new() });
+        }
+        Arc::new(Self { state: Arc::new(Mutex::new(new)) })
+    }
+
     /// Operations that changed the disk so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations

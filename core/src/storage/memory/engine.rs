@@ -64,6 +64,12 @@ impl MemoryEngine {
         Self { state: RwLock::new(State { rows: left.clone(), flushed: left, ..State::default() }) }
     }
 
+    /// The same again, as a backup is: what was flushed.
+    pub fn copy(&self) -> Self {
+        let flushed = self.state.read().flushed.clone();
+        Self { state: RwLock::new(State { rows: flushed.clone(), flushed, ..State::default() }) }
+    }
+
     /// Fails every later call, as a disk does that has gone bad.
     pub fn fail(&self, text: &str) {
         self.state.write().failure.get_or_insert_with(|| text.to_owned());

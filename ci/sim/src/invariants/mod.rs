@@ -1,0 +1,93 @@
+//! What must hold beyond what clients see, one file each: over messages between members as they pass, and over
+//! members as they run. What clients see is judged by `keelkv_history`.
+
+mod applied;
+mod digests;
+mod leaders;
+mod terms;
+mod votes;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keelkv_core::consensus::wire;
+use keelkv_core::peer::Hello;
+use keelkv_proto::keelkv::peer::{answer, request};
+use parking_lot::Mutex;
+
+pub(crate) use self::applied::Applied;
+pub(crate) use self::digests::Digests;
+use self::leaders::Leaders;
+use self::terms::Terms;
+use self::votes::Votes;
+use crate::trace::Trace;
+
+/// Looks at every message that passes.
+pub(crate) struct Observer {
+    trace: Arc<Trace>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    leaders: Leaders,
+    terms: Terms,
+    votes: Votes,
+    snapshots: u64,
+}
+
+impl Observer {
+    /// Nothing has passed yet.
+    pub(crate) fn new(trace: Arc<Trace>) -> Arc<Self> {
+        Arc::new(Self { trace, seen: Mutex::default() })
+    }
+
+    /// A member asks another.
+    pub(crate) fn sent(&self, from: usize, hello: &Hello, bytes: &Bytes) {
+        let Ok(body) = wire::decode_request(bytes.clone()) else { return };
+        let mut seen = self.seen.lock();
+        let found = match &body {
+            request::Body::Append(append) => {
+                let ballot = append.ballot.unwrap_or_default();
+                if seen.leaders.is_new(&ballot) {
+                    self.trace.count("elections");
+                    self.trace.say(format!("m{from} ({:x}) leads in term {}", ballot.member, ballot.term));
+                }
+                seen.leaders.leads(hello, &ballot).and_then(|()| seen.terms.speaks(hello, ballot.term))
+            }
+            request::Body::Vote(vote) => {
+                let ballot = vote.ballot.unwrap_or_default();
+                seen.terms.speaks(hello, ballot.term).and_then(|()| seen.votes.votes(hello, &ballot))
+            }
+            _ => Ok(()),
+        };
+        drop(seen);
+        if let Err(what) = found {
+            self.trace.violate(what);
+        }
+    }
+
+    /// A member has answered another.
+    pub(crate) fn answered(&self, by: &Hello, asker: &Hello, asked: &Bytes, bytes: &Bytes) {
+        let (Ok(asked), Ok(answer)) = (wire::decode_request(asked.clone()), wire::decode_answer(bytes.clone())) else {
+            return;
+        };
+        let mut seen = self.seen.lock();
+        let found = match (&asked, &answer) {
+            (request::Body::Vote(vote), answer::Body::Vote(answer)) if answer.granted => {
+                seen.votes.votes(by, &vote.ballot.unwrap_or_default())
+            }
+            (request::Body::Snapshot(_), answer::Body::Snapshot(answer)) if answer.ballot.is_some() => {
+                seen.snapshots += 1;
+                self.trace.count("snapshots installed");
+                self.trace.say(format!("{:x} has installed a snapshot of {:x}", by.member_id, asker.member_id));
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        drop(seen);
+        if let Err(what) = found {
+            self.trace.violate(what);
+        }
+    }
+}

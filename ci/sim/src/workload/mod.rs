@@ -1,0 +1,17 @@
+//! Clients at work: they ask, watch, and take down what they saw.
+//!
+//! ```text
+//! choices: what to ask ─▶ requests: keelkv's form ─▶ a member ─▶ replies: the record's form ─▶ history
+//! ```
+
+mod choices;
+mod client;
+mod operator;
+mod replies;
+mod requests;
+mod watcher;
+
+pub(crate) use self::client::{Client, MOST_DRIFT_PPM};
+pub(crate) use self::replies::held;
+pub(crate) use self::operator::{Operator, Order, Orders};
+pub(crate) use self::watcher::{Interest, Watcher};
