@@ -188,7 +188,10 @@ impl World {
             peer_urls: vec![Network::url(number)],
             client_urls: vec![format!("http://m{number}:2379")],
             cluster: ClusterConfig { members, exists, transport: port, max_learners: 2, ..ClusterConfig::default() },
-            storage: StorageConfig::Parts { disk: Arc::clone(&disks.disk) as _, engine: Arc::clone(&disks.engine) as _ },
+            storage: StorageConfig::Parts {
+                disk: Arc::clone(&disks.disk) as _,
+                engine: Arc::clone(&disks.engine) as _,
+            },
             // Tiny, so that segments roll and the state is flushed all the time; a request must fit into one.
             limits: Limits { max_request_bytes: 16 << 10, ..Limits::default() },
             log: LogOptions { segment_bytes: 256 << 10, tail_bytes: 16 << 10, ..LogOptions::default() },
@@ -305,9 +308,15 @@ impl World {
         let expected = self.aside.contains_key(&number)
             || self.retired.contains(&number)
             || self.damaged.contains(&number)
-            || ["no storage space", "no member that --initial-cluster names answers", "member count is unequal", "unmatched member", "no member of the cluster has"]
-                .iter()
-                .any(|text| why.contains(text));
+            || [
+                "no storage space",
+                "no member that --initial-cluster names answers",
+                "member count is unequal",
+                "unmatched member",
+                "no member of the cluster has",
+            ]
+            .iter()
+            .any(|text| why.contains(text));
         if !expected {
             self.trace.violate(format!("m{number} cannot start: {why}"));
         }

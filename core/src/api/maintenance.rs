@@ -70,13 +70,7 @@ impl Api {
     /// A checksum over the history of keys up to a revision; all members agree on it.
     pub async fn hash_kv(&self, request: pb::HashKvRequest) -> Result<pb::HashKvResponse> {
         let began = self.node.env().now();
-        let mut walk = self.node.reader().hash_kv_walk(request.revision)?;
-        let hash = loop {
-            if let Some(hash) = walk.step()? {
-                break hash;
-            }
-            self.node.give_way().await?;
-        };
+        let hash = self.node.hash_kv(request.revision).await?;
         self.metrics.hashed(self.node.env().now().saturating_sub(began));
         Ok(pb::HashKvResponse {
             header: Some(self.header(hash.current_revision)),

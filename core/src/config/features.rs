@@ -44,7 +44,7 @@ const fn gate(name: &'static str, stage: Stage, default: bool, used: bool) -> Ga
 pub(super) const GATES: &[Gate] = &[
     gate("CompactHashCheck", Stage::Alpha, false, false),
     gate("FastLeaseKeepAlive", Stage::Beta, true, false),
-    gate("InitialCorruptCheck", Stage::Alpha, false, false),
+    gate("InitialCorruptCheck", Stage::Alpha, false, true),
     gate("LeaseCheckpoint", Stage::Alpha, false, true),
     gate("LeaseCheckpointPersist", Stage::Alpha, false, true),
     gate("PriorityRequest", Stage::Alpha, false, false),
@@ -139,8 +139,7 @@ mod tests {
 
     #[test]
     fn says_which_gates_change_nothing() {
-        let gates =
-            FeatureGates::parse("InitialCorruptCheck=true,LeaseCheckpoint=true,FastLeaseKeepAlive=true").unwrap();
-        assert_eq!(gates.moved_in_vain().collect::<Vec<_>>(), ["InitialCorruptCheck"]);
+        let gates = FeatureGates::parse("CompactHashCheck=true,LeaseCheckpoint=true,FastLeaseKeepAlive=true").unwrap();
+        assert_eq!(gates.moved_in_vain().collect::<Vec<_>>(), ["CompactHashCheck"]);
     }
 }

@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub features: FeatureGates,
     /// Time between progress notifications of watches that ask for them.
     pub watch_progress_interval: Duration,
+    /// Time between comparisons of the members' keys; none: they are not compared.
+    pub corrupt_check: Option<Duration>,
     /// Applying an entry may take this long before a line says so.
     pub slow_apply: Duration,
     /// Answering a request may take this long before a line says so.
@@ -271,6 +273,7 @@ impl ServerConfig {
                 Duration::ZERO => DEFAULT_PROGRESS_INTERVAL,
                 interval => interval,
             },
+            corrupt_check: Some(settings.duration("corrupt-check-time")?).filter(|every| !every.is_zero()),
             slow_apply: settings.duration("warning-apply-duration")?,
             slow_request: match settings.duration("warning-unary-request-duration")? {
                 Duration::ZERO => Duration::from_millis(300),

@@ -24,6 +24,7 @@ pub struct Digests {
 struct Kept {
     newest: VecDeque<Digest>,
     sparse: VecDeque<Digest>,
+    replacements: u64,
 }
 
 impl Digests {
@@ -41,6 +42,20 @@ impl Digests {
             }
             kept.sparse.push_back(digest);
         }
+    }
+
+    /// Another state has taken the place of this one: what was kept of it says nothing any more.
+    pub(super) fn replaced(&self, applied: &AppliedRecord) {
+        {
+            let mut kept = self.kept.lock();
+            *kept = Kept { replacements: kept.replacements + 1, ..Kept::default() };
+        }
+        self.applied(applied);
+    }
+
+    /// How often another state has taken the place of this one.
+    pub fn replacements(&self) -> u64 {
+        self.kept.lock().replacements
     }
 
     /// A few to compare: the newest, and some before it.

@@ -78,6 +78,16 @@ impl LogStore {
         Ok(entries.into_iter().map(|(id, payload)| Entry { log_id: to_log_id(id), payload }).collect())
     }
 
+    /// All entries of a range.
+    pub(super) async fn read_all(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
+        let entries = self.read(range.clone(), usize::MAX).await?;
+        if entries.len() as u64 != range.end.saturating_sub(range.start) {
+            let text = format!("entries {} to {} are not all in the log", range.start, range.end);
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        Ok(entries)
+    }
+
     /// The next entries for a stream, and where it goes on after them.
     async fn step(self, range: Range<u64>) -> Option<(Steps, (Self, Range<u64>))> {
         if range.is_empty() {

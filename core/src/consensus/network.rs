@@ -186,7 +186,7 @@ impl RaftNetworkV2<RaftConfig> for Way {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<RaftConfig>, StreamingError<RaftConfig>> {
-        let sending = Sending::new(&self.network, self.member, vote, snapshot);
+        let sending = Sending::new(&self.network, self.member, vote, snapshot, false);
         tokio::select! {
             biased;
             closed = cancel => Err(closed.into()),

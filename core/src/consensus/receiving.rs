@@ -27,6 +27,7 @@ struct Transfer {
     id: u64,
     last: Option<LogPosition>,
     membership: Bytes,
+    replaces: bool,
     pieces: u64,
     checksum: u32,
     /// Taken when all is there.
@@ -40,13 +41,18 @@ impl Receiving {
         Self { place, aside, transfer: Mutex::default() }
     }
 
-    /// Takes one step of a transfer; an error is told to the sender, which then begins anew.
+    /// Takes one step of a transfer; an error is told to the sender, which then begins anew. A state that takes the
+    /// place of this member's own is taken only if it `is_corrupt`.
     pub async fn step(
         &self,
         raft: &Raft<RaftConfig, StateMachine>,
         request: SnapshotRequest,
+        is_corrupt: bool,
     ) -> Result<SnapshotAnswer, String> {
         let vote = wire::vote(request.ballot)?;
+        if matches!(&request.step, Some(Step::Offer(offer)) if offer.replaces && !is_corrupt) {
+            return Err("the state of this member is as it should be".to_owned());
+        }
         let mut current = self.transfer.lock().await;
         if let Some(Step::Offer(offer)) = &request.step
             && current.as_ref().is_none_or(|transfer| transfer.id != request.transfer)
@@ -57,6 +63,7 @@ impl Receiving {
                 id: request.transfer,
                 last: offer.last,
                 membership: Bytes::copy_from_slice(&offer.membership),
+                replaces: offer.replaces,
                 pieces: 0,
                 checksum: 0,
                 spool: Some(spool),
@@ -116,7 +123,14 @@ async fn finish(
     if transfer.last.is_some_and(|last| last.term > vote.leader_id.term) {
         return Err("a snapshot from a later term than its sender's".to_owned());
     }
-    let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(spool) };
+    let data = SnapshotData::Received(spool);
+    if transfer.replaces {
+        let replaced = raft.with_state_machine(move |machine| Box::pin(machine.replace(meta, data))).await;
+        replaced.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        transfer.installed = Some(vote);
+        return Ok(());
+    }
+    let snapshot = Snapshot { meta, snapshot: data };
     let answer = raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())?;
     transfer.installed = Some(answer.vote);
     Ok(())

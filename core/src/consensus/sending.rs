@@ -44,8 +44,9 @@ pub(super) struct Sending<'a> {
 type Failed = StreamingError<RaftConfig>;
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(network: &'a Network, member: u64, vote: Vote, snapshot: Snapshot) -> Self {
+    pub(super) fn new(network: &'a Network, member: u64, vote: Vote, snapshot: Snapshot, replaces: bool) -> Self {
         let offer = SnapshotOffer {
+            replaces,
             last: snapshot.meta.last_log_id.as_ref().map(wire::position),
             membership: encode_stored_membership(&snapshot.meta.last_membership).into(),
         };
@@ -131,6 +132,14 @@ impl<'a> Sending<'a> {
             answer::Body::Snapshot(answer) => Ok(answer),
             _ => Err(CallError::Refused(wire::misfit())),
         }
+    }
+}
+
+impl Network {
+    /// Sends a state to a member that asked for it because its own went wrong.
+    pub async fn send_replacement(&self, member: u64, vote: Vote, snapshot: Snapshot) -> Result<(), String> {
+        let sending = Sending::new(self, member, vote, snapshot, true);
+        sending.run().await.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::digests::Digests;
 use super::snapshot_data::SnapshotData;
 use super::{
-    Done, Entry, LogId, Proposer, RaftConfig, SlowApply, StoredMembership, decode_stored_membership,
+    Done, Entry, LogId, LogStore, Proposer, RaftConfig, SlowApply, StoredMembership, decode_stored_membership,
     encode_stored_membership, log_id,
 };
 use crate::apply::{Content, EntryAt, Export, Machine};
@@ -49,6 +49,8 @@ pub struct Around {
     pub applied: watch::Sender<u64>,
     /// Counts what took long.
     pub slow: SlowApply,
+    /// The log, for a state that has to be brought up to where another one was.
+    pub log: LogStore,
     /// Reads received states from the disk.
     pub aside: Arc<Aside>,
 }
@@ -65,6 +67,32 @@ impl StateMachine {
             last_applied: last_log_id,
             around,
         })
+    }
+
+    /// Replaces a state that went wrong by another member's, wherever that stands, and applies what comes behind it.
+    pub(super) async fn replace(&mut self, meta: Meta, state: SnapshotData) -> io::Result<()> {
+        let before = self.last_applied;
+        self.install(&meta, state).await?;
+        let from = self.last_applied.map_or(0, |last| last.index() + 1);
+        let until = before.map_or(0, |last| last.index() + 1);
+        for entry in self.around.log.clone().read_all(from..until).await? {
+            self.apply_one(&entry)?;
+        }
+        Ok(())
+    }
+
+    async fn install(&mut self, meta: &Meta, mut state: SnapshotData) -> io::Result<()> {
+        self.machine.begin_install().await.map_err(io::Error::other)?;
+        while let Some(chunk) = state.next_chunk(&self.around.aside).await? {
+            self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
+        }
+        self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
+        self.around.digests.replaced(self.machine.applied());
+        self.around.applied.send_replace(self.machine.applied().index);
+        self.membership = meta.last_membership.clone();
+        self.last_applied = meta.last_log_id;
+        self.has_snapshot = true;
+        Ok(())
     }
 
     /// Applies an entry and tells whoever waits for it.
@@ -115,6 +143,13 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
             if self.around.backing.is_full() {
                 self.around.backing.settled().await?;
             }
+            // A state that took the place of this one may be ahead of it.
+            if self.last_applied.is_some_and(|last| last.index() >= entry.log_id.index()) {
+                if let Some(responder) = responder {
+                    responder.send(Done);
+                }
+                continue;
+            }
             let began = self.env.now();
             self.apply_one(&entry)?;
             let took = self.env.now().saturating_sub(began);
@@ -128,32 +163,22 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
         self.has_snapshot = true;
-        Some(SnapshotBuilder { backing: self.around.backing.clone() })
+        Some(SnapshotBuilder::new(self.around.backing.clone()))
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder { backing: self.around.backing.clone() }
+        SnapshotBuilder::new(self.around.backing.clone())
     }
 
-    async fn install_snapshot(&mut self, meta: &Meta, mut snapshot: SnapshotData) -> io::Result<()> {
-        self.machine.begin_install().await.map_err(io::Error::other)?;
-        while let Some(chunk) = snapshot.next_chunk(&self.around.aside).await? {
-            self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
-        }
-        self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
-        self.around.digests.applied(self.machine.applied());
-        self.around.applied.send_replace(self.machine.applied().index);
-        self.membership = meta.last_membership.clone();
-        self.last_applied = meta.last_log_id;
-        self.has_snapshot = true;
-        Ok(())
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
+        self.install(meta, snapshot).await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         if !self.has_snapshot {
             return Ok(None);
         }
-        SnapshotBuilder { backing: self.around.backing.clone() }.build_snapshot().await.map(Some)
+        SnapshotBuilder::new(self.around.backing.clone()).build_snapshot().await.map(Some)
     }
 }
 
@@ -161,6 +186,13 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
 #[derive(Debug)]
 pub struct SnapshotBuilder {
     backing: Backing,
+}
+
+impl SnapshotBuilder {
+    /// Makes snapshots of what is in `backing`.
+    pub const fn new(backing: Backing) -> Self {
+        Self { backing }
+    }
 }
 
 impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {

@@ -44,6 +44,7 @@ impl<H: Home> StoreBuilder<RaftConfig, LogStore, StateMachine, H::Keep> for Stor
             digests: Digests::default(),
             applied: tokio::sync::watch::Sender::new(0),
             slow: SlowApply::default(),
+            log: LogStore::new(log.clone()),
             aside: Arc::new(Aside::start(env.as_ref(), "snapshots", "lost")),
         };
         let machine = StateMachine::new(&env, machine, around).expect("an empty state opens");

@@ -44,6 +44,11 @@ pub struct NodeConfig {
     pub watch_progress_interval: Duration,
     /// A line tells of entries that took longer than this to apply.
     pub slow_apply: Duration,
+    /// How often the leader compares checksums of all keys' history; none: never. What members make of the log is
+    /// compared all the time.
+    pub corrupt_check_interval: Option<Duration>,
+    /// Whether a member compares its checksum with the others before it is ready.
+    pub initial_corrupt_check: bool,
     /// Whether the leader writes the remaining time of long leases to the log now and then.
     pub lease_checkpoint: bool,
 }
@@ -152,6 +157,8 @@ impl Default for NodeConfig {
             snapshot_catchup_entries: 5000,
             watch_progress_interval: Duration::from_secs(600),
             slow_apply: Duration::from_millis(100),
+            corrupt_check_interval: None,
+            initial_corrupt_check: false,
             lease_checkpoint: false,
         }
     }

@@ -1,20 +1,32 @@
-//! Compares what members have made of the same log.
+//! Compares what members have made of the same log, and has one that differs take another's state.
 //!
-//! Each applied entry leads to a digest over all that was ever changed. The leader asks the others for theirs; two
-//! that differ at the same entry have different states, whatever they look like.
+//! ```text
+//! leader: digests of all members at one entry, all the time    ─┐
+//!         checksums of all keys' history, if asked for         ─┴─> alarm CORRUPT for who differs from the most
+//! member with that alarm: serves nobody, hands over ─> asks another for its state ─> clears the alarm
+//! ```
+//!
+//! Each applied entry leads to a digest over all that was ever changed; two that differ at the same entry have
+//! different states, whatever they look like. What changed on a disk afterwards only shows in checksums.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use keelkv_proto::keelkv::command::Body;
-use keelkv_proto::keelkv::peer::{Digest, DigestRequest, answer, request};
+use keelkv_proto::keelkv::peer::{DigestRequest, HashRequest, StateRequest, answer, request};
 
 use super::Node;
+use crate::types::Result;
+
+/// How long a corrupt member waits for a state before it asks again.
+const STATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Compares while this member leads. Ends with the member.
 pub(super) async fn run(node: Arc<Node>) {
+    let mut hashed = node.env.now();
     loop {
         tokio::select! {
             biased;
@@ -24,54 +36,132 @@ pub(super) async fn run(node: Arc<Node>) {
         if !node.is_leader() || node.leadership.alone() {
             continue;
         }
-        for odd in compare(&node).await {
-            raise(&node, odd).await;
+        let mut odd = node.compare_digests().await;
+        let due = node.config.corrupt_check_interval.is_some_and(|every| node.env.now() >= hashed + every);
+        if due && odd.is_empty() {
+            hashed = node.env.now();
+            odd = node.compare_hashes().await;
+        }
+        for member in odd {
+            node.raise_corrupt(member).await;
         }
     }
 }
 
-/// The members whose state is not that of the most.
-async fn compare(node: &Node) -> Vec<u64> {
-    let me = node.identity.member_id;
-    let others: Vec<u64> = node.members().iter().map(|member| member.id).filter(|id| *id != me).collect();
-    let asked = others.iter().map(|id| async move {
-        let body = request::Body::Digest(DigestRequest {});
-        match node.ask(*id, body, node.config.election_timeout).await {
-            Ok(answer::Body::Digest(answer)) => Some((*id, answer.digests)),
-            _ => None,
+/// While this member is known to be corrupt, gets it the state of another. Ends with the member.
+pub(super) async fn rebuild(node: Arc<Node>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = node.env.sleep(node.config.election_timeout) => {}
         }
-    });
-    let answers: Vec<(u64, Vec<Digest>)> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-    // Those that can be held against our own at one entry.
-    let mut same = vec![me];
-    let mut different: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for (id, digests) in answers {
-        let common = digests.iter().find_map(|digest| Some((digest, node.digests.at(digest.index)?)));
-        match common {
-            Some((theirs, ours)) if theirs.digest == ours => same.push(id),
-            // Several that went wrong at different entries differ here too; they count as one each.
-            Some((theirs, _)) => different.entry(theirs.digest).or_default().push(id),
-            None => {}
+        if !node.is_corrupt() {
+            continue;
+        }
+        if let Some(successor) = node.successor().filter(|_| node.is_leader()) {
+            // Whether or not it goes through, the others know that this member's word counts for nothing.
+            let _ = node.move_leader(successor).await;
+        }
+        let replaced = node.digests.replacements();
+        if node.ask_for_state().await && node.replaced_since(replaced).await {
+            tracing::warn!(member = %node.config.name, "this member has taken the state of another");
+            // If it does not get through now, the state is taken once more.
+            let _ = node.change_alarm(AlarmAction::Deactivate, node.identity.member_id).await;
         }
     }
-    let differing: usize = different.values().map(Vec::len).sum();
-    if differing > same.len() {
-        return same;
-    }
-    different.into_values().flatten().collect()
 }
 
-async fn raise(node: &Node, odd: u64) {
-    let alarm = AlarmType::Corrupt as i32;
-    if node.state.alarms(alarm).iter().any(|active| active.member_id == odd) {
-        return;
+impl Node {
+    /// The members whose state is not that of the most, by their digests.
+    async fn compare_digests(&self) -> Vec<u64> {
+        let answers = self.ask_others(|| request::Body::Digest(DigestRequest {})).await;
+        self.odd_ones(answers.into_iter().filter_map(|(id, answer)| {
+            let answer::Body::Digest(answer) = answer else { return None };
+            // Those that can be held against our own at one entry.
+            let common = answer.digests.iter().find_map(|theirs| Some((theirs.digest, self.digests.at(theirs.index)?)));
+            common.map(|(theirs, ours)| (id, theirs, ours))
+        }))
     }
-    tracing::error!(
-        member = %node.config.name,
-        corrupt = format_args!("{odd:x}"),
-        "members have made different states of the same log: replace the corrupt one, then clear the alarm"
-    );
-    let action = AlarmAction::Activate as i32;
-    // If it does not get through now, it is tried again with the next comparison.
-    let _ = node.propose(Body::Alarm(AlarmRequest { action, member_id: odd, alarm })).await;
+
+    /// The members whose keys' history is not that of the most, as far as all have it now.
+    pub(super) async fn compare_hashes(&self) -> Vec<u64> {
+        let Ok(own) = self.hash_kv(0).await else { return Vec::new() };
+        let revision = own.hash_revision;
+        let answers = self.ask_others(move || request::Body::Hash(HashRequest { revision })).await;
+        self.odd_ones(answers.into_iter().filter_map(|(id, answer)| {
+            let answer::Body::Hash(answer) = answer else { return None };
+            // One that has compacted something else, or is not so far, cannot be compared.
+            let comparable = answer.error == 0 && answer.compact_revision == own.compact_revision;
+            comparable.then_some((id, u64::from(answer.hash), u64::from(own.hash)))
+        }))
+    }
+
+    async fn ask_others(&self, body: impl Fn() -> request::Body) -> Vec<(u64, answer::Body)> {
+        let me = self.identity.member_id;
+        let others: Vec<u64> = self.members().iter().map(|member| member.id).filter(|id| *id != me).collect();
+        let asked = others.into_iter().map(|id| {
+            let answer = self.ask(id, body(), self.config.request_timeout());
+            async move { Some((id, answer.await.ok()?)) }
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Who differs from the most, of members whose value is compared with ours: (id, theirs, ours).
+    fn odd_ones(&self, compared: impl Iterator<Item = (u64, u64, u64)>) -> Vec<u64> {
+        let mut same = vec![self.identity.member_id];
+        let mut different: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (id, theirs, ours) in compared {
+            if theirs == ours { same.push(id) } else { different.entry(theirs).or_default().push(id) }
+        }
+        // Several that went wrong in different ways count as one each, and all of them against us.
+        let differing: usize = different.values().map(Vec::len).sum();
+        if differing > same.len() {
+            return same;
+        }
+        different.into_values().flatten().collect()
+    }
+
+    pub(super) async fn raise_corrupt(&self, odd: u64) {
+        let alarm = AlarmType::Corrupt as i32;
+        if self.state.alarms(alarm).iter().any(|active| active.member_id == odd) {
+            return;
+        }
+        tracing::error!(
+            member = %self.config.name,
+            corrupt = format_args!("{odd:x}"),
+            "members have made different states of the same log: the corrupt one takes the state of another"
+        );
+        // If it does not get through now, it is tried again with the next comparison.
+        let _ = self.change_alarm(AlarmAction::Activate, odd).await;
+    }
+
+    async fn change_alarm(&self, action: AlarmAction, member_id: u64) -> Result<()> {
+        let alarm = AlarmType::Corrupt as i32;
+        self.propose(Body::Alarm(AlarmRequest { action: action as i32, member_id, alarm })).await.map(drop)
+    }
+
+    /// Asks one member after the other for its state, until one sends it.
+    async fn ask_for_state(&self) -> bool {
+        let me = self.identity.member_id;
+        for member in self.members().iter().filter(|member| member.id != me && !member.is_learner) {
+            let asked = self.ask(member.id, request::Body::State(StateRequest {}), self.config.request_timeout());
+            if asked.await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits until another state has taken the place of this member's; false if that takes too long.
+    async fn replaced_since(&self, before: u64) -> bool {
+        let deadline = self.env.now() + STATE_TIMEOUT;
+        while self.digests.replacements() == before {
+            if self.env.now() > deadline || self.stopped.is_cancelled() {
+                return false;
+            }
+            self.env.sleep(self.config.heartbeat_interval).await;
+        }
+        true
+    }
 }

@@ -1,6 +1,7 @@
 //! A running member, as its callers see it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
@@ -20,7 +21,7 @@ use super::reads::LongReads;
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
-use crate::consensus::{Digests, LogId, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine};
+use crate::consensus::{Digests, LogId, Network, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine};
 use crate::env::{Env, planted};
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
@@ -61,6 +62,10 @@ pub struct Node {
     /// How many entries were applied.
     pub(super) applied: watch::Receiver<u64>,
     pub(super) receiving: Receiving,
+    /// Sends states to members whose own went wrong.
+    pub(super) states: Network,
+    /// One at a time.
+    pub(super) sending_state: AtomicBool,
     pub(super) read_gate: ReadGate,
     /// Whether the member is on record in its cluster.
     pub(super) ready: watch::Sender<bool>,
@@ -237,6 +242,12 @@ impl Node {
             is_learner: self.is_learner(),
             db_size: self.backing.size().unwrap_or_default(),
         }
+    }
+
+    /// Whether this member's state is known to differ from that of the others: it serves nobody until it has theirs.
+    pub fn is_corrupt(&self) -> bool {
+        let alarms = self.state.alarms(AlarmType::Corrupt as i32);
+        alarms.iter().any(|alarm| alarm.member_id == self.identity.member_id)
     }
 
     /// Whether this member only listens, by the table of members.

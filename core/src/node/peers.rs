@@ -1,15 +1,18 @@
 //! What this member answers to others, and whom it answers at all.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use keelkv_proto::keelkv::MemberRecord;
 use keelkv_proto::keelkv::peer::{
-    ClusterAnswer, ClusterRequest, DigestAnswer, LeaseTimeAnswer, PromoteAnswer, ProposeAnswer, ProposeRequest,
-    ReadIndexAnswer, RenewAnswer, TransferAnswer, answer, propose_answer::Outcome, request,
+    ClusterAnswer, ClusterRequest, DigestAnswer, HashAnswer, LeaseTimeAnswer, PromoteAnswer, ProposeAnswer,
+    ProposeRequest, ReadIndexAnswer, RenewAnswer, StateAnswer, TransferAnswer, answer, propose_answer::Outcome,
+    request,
 };
+use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use parking_lot::Mutex;
@@ -17,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::Node;
 use super::ask_leader::number;
-use crate::consensus::{Callback, Packed, WriteResult, log_id, wire};
+use crate::consensus::{Callback, Packed, SnapshotBuilder, WriteResult, log_id, wire};
 use crate::peer::{Hello, Lane, Peer, PeerService};
 
 /// Answers for a member that still runs.
@@ -77,8 +80,8 @@ impl PeerService for Peers {
         Err(older(member_id))
     }
 
-    fn serve(&self, from: &Hello, lane: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
-        let stranger = from.member_id == 0;
+    fn serve(&self, from: &Hello, _lane: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let from = from.member_id;
         let node = self.node();
         let body = wire::decode_request(request);
         // What has its order by the call is begun here, not when the future is polled.
@@ -86,8 +89,8 @@ impl PeerService for Peers {
             (Ok(node), Ok(request::Body::Cluster(request))) => {
                 Box::pin(std::future::ready(Ok(wire::encode_answer(answer::Body::Cluster(node.cluster(&request))))))
             }
-            (Ok(node), Ok(body)) if !stranger => {
-                Box::pin(async move { node.answer(lane, body).await.map(wire::encode_answer) })
+            (Ok(node), Ok(body)) if from != 0 => {
+                Box::pin(async move { node.answer(from, body).await.map(wire::encode_answer) })
             }
             (Ok(_), Ok(_)) => Box::pin(std::future::ready(Err("only members may ask that".to_owned()))),
             (Err(why), _) | (_, Err(why)) => Box::pin(std::future::ready(Err(why))),
@@ -122,7 +125,7 @@ fn older(id: u64) -> String {
 
 impl Node {
     /// Answers another member.
-    async fn answer(self: Arc<Self>, _lane: Lane, body: request::Body) -> Result<answer::Body, String> {
+    async fn answer(self: Arc<Self>, from: u64, body: request::Body) -> Result<answer::Body, String> {
         let fatal = |error: &dyn std::fmt::Display| format!("consensus stopped: {error}");
         Ok(match body {
             request::Body::Append(request) => {
@@ -148,7 +151,9 @@ impl Node {
                 let refused = answer.err().map_or_else(String::new, |error| error.to_string());
                 answer::Body::Transfer(TransferAnswer { refused })
             }
-            request::Body::Snapshot(request) => answer::Body::Snapshot(self.receiving.step(&self.raft, request).await?),
+            request::Body::Snapshot(request) => {
+                answer::Body::Snapshot(self.receiving.step(&self.raft, request, self.is_corrupt()).await?)
+            }
             request::Body::ReadIndex(_) => {
                 let index = self.own_read_index().await.as_ref().map(wire::position);
                 answer::Body::ReadIndex(ReadIndexAnswer { index })
@@ -179,7 +184,23 @@ impl Node {
             }
             request::Body::Cluster(request) => answer::Body::Cluster(self.cluster(&request)),
             request::Body::Digest(_) => answer::Body::Digest(DigestAnswer { digests: self.digests.sample() }),
-            request::Body::State(_) => return Err("this release does not rebuild members".to_owned()),
+            request::Body::State(_) => {
+                self.send_state(from).await?;
+                answer::Body::State(StateAnswer {})
+            }
+            request::Body::Hash(request) => {
+                let hash = self.hash_kv(request.revision).await;
+                let error = number(&hash);
+                answer::Body::Hash(hash.map_or_else(
+                    |_| HashAnswer { error, ..HashAnswer::default() },
+                    |hash| HashAnswer {
+                        hash: hash.hash,
+                        revision: hash.hash_revision,
+                        compact_revision: hash.compact_revision,
+                        error,
+                    },
+                ))
+            }
         })
     }
 
@@ -199,6 +220,35 @@ impl Node {
         self.raft.write(entry).with_leader(leader).responder(done).await.map_err(|error| error.to_string())?;
         // What became of it is not known if the core stopped meanwhile.
         Ok(outcome.await.unwrap_or(Outcome::Taken))
+    }
+
+    /// Sends this member's state to one whose own went wrong. Returns when that is under way.
+    async fn send_state(self: Arc<Self>, member: u64) -> Result<(), String> {
+        if self.is_corrupt() {
+            return Err("the state of this member is corrupt, too".to_owned());
+        }
+        if self.sending_state.swap(true, Ordering::AcqRel) {
+            return Err("this member is sending its state already".to_owned());
+        }
+        let node = Arc::clone(&self);
+        let send = async move {
+            let vote = node.raft.server_metrics().borrow_watched().vote;
+            let mut builder = SnapshotBuilder::new(node.backing.clone());
+            let sent = match builder.build_snapshot().await {
+                Ok(snapshot) => node.states.send_replacement(member, vote, snapshot).await,
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = sent {
+                tracing::warn!(
+                    to = format_args!("{member:x}"),
+                    error,
+                    "a corrupt member did not take this one's state"
+                );
+            }
+            node.sending_state.store(false, Ordering::Release);
+        };
+        self.env.spawn("send-state", Box::pin(send));
+        Ok(())
     }
 
     /// What anybody may know of the cluster.

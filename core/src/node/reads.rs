@@ -6,7 +6,7 @@ use keelkv_proto::mvccpb::KeyValue;
 
 use super::Node;
 use crate::env::{Aside, Env};
-use crate::mvcc::{Begun, HashWalk, ReadWalk, Reader, Steps, is_serializable};
+use crate::mvcc::{Begun, HashWalk, KvHash, ReadWalk, Reader, Steps, is_serializable};
 use crate::storage::backing::Backing;
 use crate::storage::engine::Room;
 use crate::types::{Code, Result};
@@ -33,6 +33,8 @@ impl Node {
     pub async fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {
         if !request.serializable {
             self.linearizable().await?;
+        } else if self.is_corrupt() {
+            return Err(Code::Corrupt.into());
         }
         self.finish(self.reader.begin_range(request)?).await
     }
@@ -62,6 +64,17 @@ impl Node {
             biased;
             () = self.stopped.cancelled() => Err(Code::Stopped.into()),
             hash = hash => hash,
+        }
+    }
+
+    /// A checksum over the history of keys up to a revision, or over all of it for 0; all members agree on it.
+    pub async fn hash_kv(&self, revision: i64) -> Result<KvHash> {
+        let mut walk = self.reader.hash_kv_walk(revision)?;
+        loop {
+            if let Some(hash) = walk.step()? {
+                return Ok(hash);
+            }
+            self.give_way().await?;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Bringing a member up.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use keelkv_proto::keelkv::{AppliedRecord, MemberStarted, MemberTable, command};
@@ -110,12 +111,14 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
     let receiving = Receiving::new(spool_place(data_dir.as_ref()), Arc::clone(&aside));
     let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside));
+    let states = network.clone();
     let around = Around {
         backing: backing.clone(),
         proposer: proposer.clone(),
         digests: digests.clone(),
         applied,
         slow: slow.clone(),
+        log: LogStore::new(log.clone()),
         aside,
     };
     let state_machine = StateMachine::new(&env, machine, around).map_err(at("cannot open the state"))?;
@@ -140,6 +143,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         digests,
         applied: now_applied,
         receiving,
+        states,
+        sending_state: AtomicBool::new(false),
         read_gate: ReadGate::default(),
         ready: tokio_watch::Sender::new(false),
         failure: Mutex::new(None),
@@ -281,6 +286,7 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("membership", Box::pin(reconcile::run(Arc::clone(node))));
     env.spawn("removal", Box::pin(tasks::watch_removal(Arc::clone(node))));
     env.spawn("digests", Box::pin(divergence::run(Arc::clone(node))));
+    env.spawn("rebuild", Box::pin(divergence::rebuild(Arc::clone(node))));
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
     env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("slow-disk", Box::pin(tasks::hand_over_from_slow_disk(Arc::clone(node), log.clone())));
@@ -356,6 +362,11 @@ async fn forget_others(node: &Node) -> crate::types::Result<()> {
 
 async fn publish(node: &Node) -> crate::types::Result<()> {
     node.linearizable().await?;
+    if node.config.initial_corrupt_check && node.compare_hashes().await.contains(&node.identity.member_id) {
+        tracing::error!(member = %node.config.name, "the keys of this member are not those of the others");
+        node.raise_corrupt(node.identity.member_id).await;
+        return Err(crate::types::Code::Corrupt.into());
+    }
     let me = &node.identity;
     if me.founder && !node.state.knows_members() {
         node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;

@@ -145,7 +145,8 @@ impl Operator {
         let removed = self.scene.at(host, move |node| async move { node.remove_member(target).await });
         let how = said(tokio::time::timeout(Duration::from_secs(10), removed).await);
         self.say(&format!("member-removed {target:x} by {me:x}"), &how);
-        let refused = how.as_ref().is_err_and(|why| !why.contains("timed out") && why != "gave up" && !why.contains("away"));
+        let refused =
+            how.as_ref().is_err_and(|why| !why.contains("timed out") && why != "gave up" && !why.contains("away"));
         if let Some(place) = place.filter(|_| !refused) {
             self.orders.lock().push_back(Order::Removed { host: place });
         }

@@ -42,7 +42,8 @@ pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answe
                 let lease = node.state().lease(*id);
                 held = lease.map_or_else(Vec::new, |lease| lease.keys().map(|key| Blob::from(&key[..])).collect());
             }
-            let reply = history::Reply::TimeToLive { ttl: time.remaining_s.max(0), granted: time.granted_s, keys: held };
+            let reply =
+                history::Reply::TimeToLive { ttl: time.remaining_s.max(0), granted: time.granted_s, keys: held };
             Ok(answer(revision, reply))
         }
         _ => {

@@ -4,7 +4,7 @@ use super::super::flag::{Flag, Kind};
 use super::{nothing, used};
 
 const NO_SWEEP: &str = "the background walk of a compaction paces itself";
-const ONE_MEMBER: &str = "this version runs one member, which has no other to compare with";
+const ALL_THE_TIME: &str = "what members make of the log is compared all the time";
 
 pub(super) const FLAGS: &[Flag] = &[
     used("max-request-bytes", Kind::Uint, "1572864", "largest request that is accepted, bytes"),
@@ -28,12 +28,12 @@ pub(super) const FLAGS: &[Flag] = &[
     nothing("compaction-batch-limit", Kind::Int, "0", NO_SWEEP, "revisions removed in one batch"),
     nothing("compaction-sleep-interval", Kind::Duration, "0s", NO_SWEEP, "pause between two batches"),
     used("watch-progress-notify-interval", Kind::Duration, "0s", "time between progress notifications (0: 10 minutes)"),
-    nothing("corrupt-check-time", Kind::Duration, "0s", ONE_MEMBER, "time between comparisons of the members' data"),
+    used("corrupt-check-time", Kind::Duration, "0s", "time between comparisons of the members' data"),
     nothing(
         "compact-hash-check-time",
         Kind::Duration,
         "1m0s",
-        ONE_MEMBER,
+        ALL_THE_TIME,
         "time between comparisons of compacted history",
     ),
 ];
