@@ -78,9 +78,10 @@ impl World {
 
     /// The hosts whose members belong to the cluster, as the most advanced member says.
     fn members(&self) -> Vec<usize> {
-        let newest = self.hosts.values().filter_map(|host| {
-            host.with(|node| (node.status().applied_index, node.state().members()))
-        });
+        let newest = self
+            .hosts
+            .values()
+            .filter_map(|host| host.with(|node| (node.status().applied_index, node.state().members())));
         let members = newest.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
         let place = |url: &String| url.strip_prefix("http://m")?.strip_suffix(":2380")?.parse::<usize>().ok();
         let places = members.iter().filter_map(|member| place(member.peer_urls.first()?));
@@ -131,7 +132,8 @@ impl World {
         let clients: Vec<u32> = (100..=100 + self.plan.watchers).collect();
         for client in clients {
             let last = history.watches.iter_mut().rev().find(|watch| watch.client == client);
-            let open = last.filter(|watch| watch.responses.iter().any(|response| response.created && !response.canceled));
+            let open =
+                last.filter(|watch| watch.responses.iter().any(|response| response.created && !response.canceled));
             if let Some(watch) = open {
                 watch.complete_through = revision;
             }
@@ -188,7 +190,8 @@ impl World {
             self.trace.count("seeds with expired leases");
         }
         if let Some(first) = report.violations.first() {
-            let others = report.violations.iter().skip(1).map(|other| format!("\nalso: {:?}: {}", other.invariant, other.what));
+            let others =
+                report.violations.iter().skip(1).map(|other| format!("\nalso: {:?}: {}", other.invariant, other.what));
             self.trace.violate(format!("{first}{}", others.collect::<String>()));
         }
     }

@@ -18,8 +18,7 @@ const SHOWN: usize = 60;
 /// Runs the seeds that are asked for; whether all is well.
 pub(crate) fn run(options: &Options) -> io::Result<bool> {
     let done = done(options)?;
-    let todo: Vec<u64> =
-        (options.first..options.first + options.count).filter(|seed| !done.contains(seed)).collect();
+    let todo: Vec<u64> = (options.first..options.first + options.count).filter(|seed| !done.contains(seed)).collect();
     let todo = Mutex::new(todo.into_iter());
     let (totals, stop) = (Mutex::new(Totals::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {

@@ -36,7 +36,8 @@ mod bugs {
     /// Plants a bug for the rest of this process; an error if there is none of that name.
     pub fn plant(name: &str) -> Result<(), String> {
         let known = NAMES.iter().skip(1).find(|known| **known == name);
-        let known = known.ok_or_else(|| format!("there is no bug {name}; those of {} are {:?}", NAMES[0], &NAMES[1..]))?;
+        let known =
+            known.ok_or_else(|| format!("there is no bug {name}; those of {} are {:?}", NAMES[0], &NAMES[1..]))?;
         PLANTED.set(known).map_err(|_| "a bug is planted already".to_owned())
     }
 

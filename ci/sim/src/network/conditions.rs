@@ -22,13 +22,8 @@ pub(crate) struct Way {
 
 impl Way {
     /// A good one.
-    pub(crate) const GOOD: Self = Self {
-        cut: false,
-        loss: 0.0,
-        twice: 0.0,
-        delay: Duration::from_micros(200),
-        jitter: Duration::from_millis(2),
-    };
+    pub(crate) const GOOD: Self =
+        Self { cut: false, loss: 0.0, twice: 0.0, delay: Duration::from_micros(200), jitter: Duration::from_millis(2) };
 
     /// What a message takes.
     pub(super) fn travel(&self, random: &mut ChaCha8Rng) -> u64 {

@@ -80,7 +80,13 @@ enum Message {
 
 impl Network {
     /// Nobody is there yet, and the ways are as `usual`.
-    pub(crate) fn new(clock: Arc<Clock>, trace: Arc<Trace>, observer: Arc<Observer>, seed: u64, usual: Way) -> Arc<Self> {
+    pub(crate) fn new(
+        clock: Arc<Clock>,
+        trace: Arc<Trace>,
+        observer: Arc<Observer>,
+        seed: u64,
+        usual: Way,
+    ) -> Arc<Self> {
         let state = State {
             random: ChaCha8Rng::seed_from_u64(seed),
             ports: BTreeMap::new(),
@@ -204,15 +210,7 @@ impl Network {
             at = at.max(*last + 1);
             *last = at;
         }
-        let request = |call| Message::Request {
-            call,
-            from,
-            to,
-            run,
-            hello: hello.clone(),
-            lane,
-            bytes: bytes.clone(),
-        };
+        let request = |call| Message::Request { call, from, to, run, hello: hello.clone(), lane, bytes: bytes.clone() };
         state.push(at, request(Some(call)));
         if way.twice > 0.0 && state.random.random_bool(way.twice) && may_come_twice(&bytes) {
             self.trace.count("requests repeated");

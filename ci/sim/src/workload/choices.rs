@@ -1,8 +1,6 @@
 //! What a client asks next.
 
-use keelkv_history::{
-    Blob, Call, Compare, Comparison, Deletion, Put, RangeRead, Span, Target, Txn, TxnOp,
-};
+use keelkv_history::{Blob, Call, Compare, Comparison, Deletion, Put, RangeRead, Span, Target, Txn, TxnOp};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -70,8 +68,8 @@ impl Choices {
         let at = self.random.random_range(0..self.leases.len());
         let id = self.leases[at];
         match self.random.random_range(0..10) {
-            0..5 => Call::Put(self.put(id)),
-            5..8 => Call::KeepAlive { id },
+            0..4 => Call::Put(self.put(id)),
+            4..8 => Call::KeepAlive { id },
             8 => Call::TimeToLive { id, keys: self.random.random() },
             _ => {
                 self.leases.remove(at);
@@ -179,9 +177,8 @@ impl Choices {
 
     fn read_only(&mut self) -> Txn {
         let serializable = self.random.random_ratio(1, 3);
-        let read = |this: &mut Self| {
-            TxnOp::Range(RangeRead { span: this.span(), serializable, ..RangeRead::default() })
-        };
+        let read =
+            |this: &mut Self| TxnOp::Range(RangeRead { span: this.span(), serializable, ..RangeRead::default() });
         let success = (0..self.random.random_range(1..4)).map(|_| read(self)).collect();
         let failure = vec![read(self)];
         Txn { compares: vec![self.compare()], success, failure }

@@ -12,6 +12,6 @@ mod requests;
 mod watcher;
 
 pub(crate) use self::client::{Client, MOST_DRIFT_PPM};
-pub(crate) use self::replies::held;
 pub(crate) use self::operator::{Operator, Order, Orders};
+pub(crate) use self::replies::held;
 pub(crate) use self::watcher::{Interest, Watcher};
