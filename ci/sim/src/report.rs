@@ -6,6 +6,36 @@ use std::time::Instant;
 
 use crate::trace::Story;
 
+/// So many seeds tell how often something happens.
+const ENOUGH: u64 = 300;
+/// What has to happen, and in how many of a hundred seeds.
+const WANTED: [(&str, f64); 24] = [
+    ("leader changes at work", 10.0),
+    ("elections", 10.0),
+    ("fault Amnesia", 1.0),
+    ("fault ClockJump", 1.0),
+    ("fault Crash", 1.0),
+    ("fault CrashAll", 1.0),
+    ("fault Damage", 1.0),
+    ("fault DiskError", 1.0),
+    ("fault FullDisk", 1.0),
+    ("fault Partition", 1.0),
+    ("fault Pause", 1.0),
+    ("fault SlowDisk", 1.0),
+    ("empty disks", 1.0),
+    ("old disks", 1.0),
+    ("damage noticed", 1.0),
+    ("leader-moved", 1.0),
+    ("member-added", 1.0),
+    ("member-removed", 1.0),
+    ("learner-promoted", 1.0),
+    ("power losses", 1.0),
+    ("snapshots installed", 1.0),
+    ("answers lost", 1.0),
+    ("requests repeated", 1.0),
+    ("seeds with expired leases", 1.0),
+];
+
 /// What many seeds came to.
 #[derive(Debug)]
 pub(crate) struct Totals {
@@ -32,6 +62,13 @@ impl Totals {
             *all += times;
             *seeds += 1;
         }
+    }
+
+    /// What happened in too few seeds, if there were enough of them to tell.
+    pub(crate) fn rare(&self) -> Vec<&'static str> {
+        let seeds = |what: &str| self.counts.get(what).map_or(0, |(_, seeds)| *seeds);
+        let is_rare = |(what, percent): &&(&str, f64)| (seeds(what) as f64) * 100.0 < percent * self.seeds as f64;
+        WANTED.iter().filter(|_| self.seeds >= ENOUGH).filter(is_rare).map(|(what, _)| *what).collect()
     }
 
     /// Seeds with a violation.

@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
                     }
                     if story.violation.is_some() {
                         tell(options, &story);
-                        stop.fetch_or(!options.keep_going, Ordering::Relaxed);
+                        stop.fetch_or(!options.keep_going || options.planted.is_some(), Ordering::Relaxed);
                     } else if options.count == 1 {
                         println!("{story}");
                     }
@@ -45,7 +45,15 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
     });
     let totals = totals.into_inner();
     println!("{totals}");
-    Ok(totals.failed() == 0)
+    if let Some(name) = &options.planted {
+        let found = totals.failed() > 0;
+        println!("the bug {name} is {}", if found { "found" } else { "not found" });
+        return Ok(found);
+    }
+    for what in totals.rare() {
+        println!("too rare to be tested: {what}");
+    }
+    Ok(totals.failed() == 0 && totals.rare().is_empty())
 }
 
 fn tell(options: &Options, story: &Story) {

@@ -68,8 +68,8 @@ impl Choices {
         let at = self.random.random_range(0..self.leases.len());
         let id = self.leases[at];
         match self.random.random_range(0..10) {
-            0..5 => Call::Put(self.put(id)),
-            5..8 => Call::KeepAlive { id },
+            0..4 => Call::Put(self.put(id)),
+            4..8 => Call::KeepAlive { id },
             8 => Call::TimeToLive { id, keys: self.random.random() },
             _ => {
                 self.leases.remove(at);

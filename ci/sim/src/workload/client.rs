@@ -16,6 +16,9 @@ use crate::scene::Scene;
 /// The greatest difference of a member's clock to the true one, in parts of a million.
 pub(crate) const MOST_DRIFT_PPM: i64 = 500;
 
+/// Leases that a client keeps at a time.
+const MOST_LEASES: usize = 3;
+
 /// One client.
 pub(crate) struct Client {
     scene: Arc<Scene>,
@@ -102,7 +105,13 @@ impl Client {
         let choices = &mut self.choices;
         choices.revision = choices.revision.max(answer.header.revision);
         match (call, &answer.reply) {
-            (_, Reply::Grant { id, .. }) => choices.leases.push(*id),
+            (_, Reply::Grant { id, .. }) => {
+                choices.leases.push(*id);
+                // The oldest is let go, and ends by itself.
+                if choices.leases.len() > MOST_LEASES {
+                    choices.leases.remove(0);
+                }
+            }
             (Call::KeepAlive { id }, Reply::KeepAlive { ttl: 0 }) => choices.leases.retain(|lease| lease != id),
             (_, Reply::Range { kvs, .. }) => {
                 if let Some(kv) = kvs.last() {

@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keelkv_core::node::Founder;
+use keelkv_core::types::{Error, Result as Answered};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::error::Elapsed;
 
 use crate::network::Network;
-use crate::scene::Scene;
+use crate::scene::{Died, Scene};
 
 /// What an operator wants from the world.
 #[derive(Clone, Debug)]
@@ -105,10 +107,12 @@ impl Operator {
             let added = node.add_member(vec![Network::url(new)], learns).await?;
             let all = node.state().members();
             let founder = |url: &String| Founder { name: url.clone(), peer_urls: vec![url.clone()] };
-            Ok((added.id, all.iter().filter_map(|member| member.peer_urls.first()).map(founder).collect::<Vec<_>>()))
+            Ok::<_, Error>((
+                added.id,
+                all.iter().filter_map(|member| member.peer_urls.first()).map(founder).collect::<Vec<_>>(),
+            ))
         });
-        let added: Result<Result<Result<(u64, Vec<Founder>), keelkv_core::types::Error>, _>, _> =
-            tokio::time::timeout(Duration::from_secs(10), added).await;
+        let added = tokio::time::timeout(Duration::from_secs(10), added).await;
         let how = match &added {
             Ok(Ok(Ok(_))) => Ok(()),
             Ok(Ok(Err(error))) => Err(error.to_string()),
@@ -164,7 +168,7 @@ impl Operator {
     }
 }
 
-type Said = Result<Result<keelkv_core::types::Result<()>, crate::scene::Died>, tokio::time::error::Elapsed>;
+type Said = Result<Result<Answered<()>, Died>, Elapsed>;
 
 fn said(what: Said) -> Result<(), String> {
     match what {

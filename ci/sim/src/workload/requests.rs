@@ -40,7 +40,7 @@ pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answe
             if *keys {
                 node.linearizable().await?;
                 let lease = node.state().lease(*id);
-                held = lease.map_or_else(Vec::new, |lease| lease.keys().map(|key| Blob::from(&key[..])).collect());
+                held = lease.map_or_else(Vec::new, |lease| lease.keys().map(Blob::from).collect());
             }
             let reply =
                 history::Reply::TimeToLive { ttl: time.remaining_s.max(0), granted: time.granted_s, keys: held };
@@ -49,13 +49,11 @@ pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answe
         _ => {
             let reply = node.propose(body(call)).await?;
             let (header, reply) = match reply {
-                Reply::Put(reply) => (reply.header.clone(), replies::put(reply)),
-                Reply::DeleteRange(reply) => (reply.header.clone(), replies::delete(reply)),
-                Reply::Txn(reply) => (reply.header.clone(), replies::txn(reply)?),
+                Reply::Put(reply) => (reply.header, replies::put(reply)),
+                Reply::DeleteRange(reply) => (reply.header, replies::delete(reply)),
+                Reply::Txn(reply) => (reply.header, replies::txn(reply)?),
                 Reply::Compaction(reply) => (reply.header, history::Reply::Compact),
-                Reply::LeaseGrant(reply) => {
-                    (reply.header.clone(), history::Reply::Grant { id: reply.id, ttl: reply.ttl })
-                }
+                Reply::LeaseGrant(reply) => (reply.header, history::Reply::Grant { id: reply.id, ttl: reply.ttl }),
                 Reply::LeaseRevoke(reply) => (reply.header, history::Reply::Revoke),
                 other => return Err(Error::new(Code::Internal, format!("an answer of another kind: {other:?}"))),
             };

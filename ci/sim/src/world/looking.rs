@@ -1,0 +1,148 @@
+//! Looks at the members as they run: who is up, who leads, who has stopped, and whether anybody goes back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use keelkv_core::consensus::wire;
+use keelkv_core::peer::{Hello, Lane};
+use keelkv_history::Restart;
+use keelkv_proto::keelkv::peer::{DigestRequest, answer, request};
+use rand::Rng;
+
+use super::World;
+use crate::faults::Action;
+use crate::host::Phase;
+
+impl World {
+    /// Looks at each member: whether clients may come in, whether it goes back, who leads.
+    pub(super) fn look_around(&mut self) {
+        let mut leader = None;
+        for number in self.hosts.keys().copied().collect::<Vec<_>>() {
+            let Some(host) = self.hosts.get(&number).filter(|host| !host.paused) else { continue };
+            match host.phase() {
+                Some(Phase::Refused(why)) => self.refused(number, &why),
+                Some(Phase::Up(node)) => {
+                    let failure = node.failure();
+                    drop(node);
+                    match failure {
+                        Some(why) => self.failed(number, &why),
+                        None => leader = self.watch_over(number).or(leader),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some((leader, term)) = leader
+            && self.leader.is_none_or(|(_, known)| known < term)
+        {
+            if self.leader.is_some() {
+                self.trace.count("leader changes");
+                if self.scene.under_way.load(Ordering::Relaxed) > 0 {
+                    self.trace.count("leader changes at work");
+                }
+            }
+            self.leader = Some((leader, term));
+        }
+    }
+
+    fn watch_over(&mut self, number: usize) -> Option<(usize, u64)> {
+        let host = self.hosts.get(&number)?;
+        let life = host.lives;
+        let (status, revision, leads, member) = host.with(|node| {
+            (node.status(), node.reader().current_revision(), node.is_leader(), node.identity().member_id)
+        })?;
+        if self.damaged.contains(&number) && self.aside.remove(&number).is_some() {
+            // The bit does not matter, or not yet. What it promises from now on is with these disks.
+            self.trace.count("damage passed over");
+        }
+        if self.doors.insert(number, life) != Some(life) && !self.aside.contains_key(&number) {
+            self.scene.set_door(number, host.entrance());
+            self.trace.say(format!("m{number} ({member:x}) is up"));
+            if let Some((member, from)) = self.ended.remove(&number) {
+                self.scene.history.lock().restarts.push(Restart { member, from, to: self.clock.stamp() });
+            }
+        }
+        if let Err(what) = self.applied.says(number, life, &status, revision) {
+            self.trace.violate(what);
+        }
+        leads.then_some((number, status.term))
+    }
+
+    /// A start was refused.
+    fn refused(&mut self, number: usize, why: &str) {
+        self.trace.say(format!("m{number} is refused: {why}"));
+        self.trace.count("starts refused");
+        self.crash(number, false);
+        if self.damaged.contains(&number) {
+            self.trace.count("damage noticed");
+            if !self.aside.contains_key(&number) {
+                self.retired.push(number);
+            }
+        }
+        if why.contains("state ends at entry 0") && !self.aside.contains_key(&number) {
+            // It ended while it took over a snapshot; the product asks for another member in its place.
+            self.trace.count("members lost to an interrupted installation");
+            self.retired.push(number);
+        }
+        let expected = self.aside.contains_key(&number)
+            || self.retired.contains(&number)
+            || self.damaged.contains(&number)
+            || [
+                "no storage space",
+                "No space left on device",
+                "Input/output error",
+                "no member that --initial-cluster names answers",
+                "member count is unequal",
+                "unmatched member",
+                "no member of the cluster has",
+            ]
+            .iter()
+            .any(|text| why.contains(text));
+        if !expected {
+            self.trace.violate(format!("m{number} cannot start: {why}"));
+        }
+        if !self.aside.contains_key(&number) {
+            let again = self.clock.now() + 1_000_000_000;
+            self.agenda.at(again, Action::Start(number));
+        }
+    }
+
+    /// A member has stopped by itself.
+    fn failed(&mut self, number: usize, why: &str) {
+        self.trace.say(format!("m{number} has stopped: {why}"));
+        self.trace.count("members stopped by themselves");
+        self.crash(number, false);
+        if why.contains("permanently removed") {
+            self.trace.count("members found themselves removed");
+            self.retired.push(number);
+            return;
+        }
+        if self.damaged.contains(&number) {
+            self.trace.count("damage noticed late");
+            self.retired.push(number);
+            return;
+        }
+        let again = self.clock.now() + self.random.random_range(100_000_000..2_000_000_000);
+        self.agenda.at(again, Action::Start(number));
+    }
+
+    /// Members say what their states came to.
+    pub(super) fn ask_for_digests(&mut self) {
+        for (number, host) in self.hosts.iter().filter(|(_, host)| !host.paused) {
+            let Some(entrance) = host.entrance() else { continue };
+            let Some(service) = self.network.service(*number) else { continue };
+            let (digests, trace, number) = (Arc::clone(&self.digests), Arc::clone(&self.trace), *number);
+            let asker = Hello { member_id: u64::MAX, ..Hello::default() };
+            let request = wire::encode_request(request::Body::Digest(DigestRequest {}));
+            entrance.handle.spawn(async move {
+                let answer = service.serve(&asker, Lane::Control, request).await;
+                let Ok(Ok(answer::Body::Digest(answer))) = answer.map(wire::decode_answer) else { return };
+                for digest in answer.digests {
+                    if let Err(what) = digests.lock().says(number, digest.index, digest.digest) {
+                        trace.violate(what);
+                    }
+                }
+            });
+        }
+    }
+}
