@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Type README's quick start into a shell, with the real etcdctl and a server of ours, and read the answers.
+"""Type README's quick start and its cluster into a shell, with the real etcdctl and our server, and read the answers.
 
 KEELKV_BIN is the server, ETCD_BIN_DIR has etcdctl.
 """
@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MARK = "<!-- quick start: a test types the next block -->\n```sh\n"
+MARK = "<!-- {}: a test types the next block -->\n```sh\n"
 READY = "ready to serve client requests"
 # What must appear, in this order; the watch writes whenever it likes and is looked for apart.
 ANSWERS = [
@@ -28,6 +29,34 @@ ANSWERS = [
     r"^OK$",
 ]
 WATCHED = ["hello", "hello again", "bye"]
+# Zeros in front are not printed everywhere; columns are padded.
+ID = " *[0-9a-f]{8,16}"
+CLUSTER_ANSWERS = [
+    *(rf"^│ {ID} │ started │ +m[123] │ http://127.0.0.1:\d+ │ http://127.0.0.1:\d+ │ +false │$",) * 3,
+    *(rf"^│ http://127.0.0.1:\d+ │ {ID} │ +3\.\d+\.\d+ │",) * 3,
+    r"^OK$",
+    r"^greeting$",
+    r"^hello$",
+    rf"^Member {ID} added as learner to cluster {ID}$",
+    rf"^Member {ID} promoted in cluster {ID}$",
+    rf"^Member {ID} updated in cluster {ID}$",
+    rf"^Leadership transferred from {ID} to {ID}$",
+    rf"^Member {ID} removed from cluster {ID}$",
+    r"^removed: m1, m2, m3$",
+    rf"^Member {ID} removed from cluster {ID}$",
+    rf"^Member {ID} added to cluster {ID}$",
+    r"^replaced: hello$",
+    r"^over TLS: OK$",
+]
+# Typed behind each of the cluster's blocks, to see what it left.
+CLUSTER_CHECKS = [
+    "",
+    "echo removed: $(etcdctl member list | cut -d, -f3 | sort | paste -sd,)\n",
+    "until ETCDCTL_ENDPOINTS=127.0.0.1:32379 etcdctl get greeting --consistency=s | grep -qx hello; do :; done\n"
+    "echo replaced: hello\n",
+    "",
+    "echo over TLS: $(etcdctl put greeting safe)\nkill $(jobs -p); wait\n",
+]
 
 
 def free_port() -> int:
@@ -54,8 +83,51 @@ def start(data_dir: str, url: str) -> subprocess.Popen[str]:
     sys.exit("the server did not become ready")
 
 
-def main() -> int:
-    use, end = (part.split("```")[0] for part in (ROOT / "README.md").read_text().split(MARK)[1:])
+def blocks(name: str) -> list[str]:
+    """What README has to type under this name."""
+    return [part.split("```")[0] for part in (ROOT / "README.md").read_text().split(MARK.format(name))[1:]]
+
+
+def missing(answers: list[str], text: str) -> list[str]:
+    """Those of the answers that do not come, in their order."""
+    lines = iter(text.split("\n"))
+    return [f"no answer like {answer}" for answer in answers if not any(re.match(answer, line) for line in lines)]
+
+
+def cluster() -> list[str]:
+    """Types what README says of clusters; returns what was wrong."""
+    script = "".join(typed + check for typed, check in zip(blocks("cluster"), CLUSTER_CHECKS, strict=True))
+    # README's ports may be taken on this machine.
+    for port in sorted(set(re.findall(r"\b[1-4]23(?:79|80)\b", script))):
+        script = script.replace(port, str(free_port()))
+    with tempfile.TemporaryDirectory() as scratch:
+        (pathlib.Path(scratch) / "bin").mkdir()
+        (pathlib.Path(scratch) / "bin" / "keelkv").symlink_to(pathlib.Path(os.environ["KEELKV_BIN"]).resolve())
+        shell = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=scratch,
+            env={**os.environ, "PATH": f"{scratch}/bin:{os.environ['ETCD_BIN_DIR']}:{os.environ['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        late = threading.Timer(120, os.killpg, (shell.pid, signal.SIGKILL))
+        late.start()
+        text, _ = shell.communicate()
+        late.cancel()
+        wrong = missing(CLUSTER_ANSWERS, text)
+        if wrong:
+            for log in sorted(pathlib.Path(scratch).glob("*.log")):
+                print(f"{log.name}:\n{log.read_text()[-3000:]}")
+    print(text)
+    return wrong
+
+
+def quick_start() -> list[str]:
+    """Types the quick start; returns what was wrong."""
+    use, end = blocks("quick start")
     # Whoever reads the watch ends it when it has shown everything; then it must end.
     watched = 'for i in $(seq 100); do [ "$(grep -c . watched)" -ge 9 ] && break; sleep 0.1; done\n'
     script = use.replace("--rev=1 &", "--rev=1 > watched &") + watched + end + "wait\n"
@@ -77,16 +149,22 @@ def main() -> int:
             status = server.wait(timeout=20)
         watch = (pathlib.Path(scratch) / "watched").read_text().split("\n")
     print(shell.stdout, shell.stderr, sep="")
-    wrong = []
-    lines = iter(shell.stdout.split("\n"))
-    wrong += [f"no answer like {answer}" for answer in ANSWERS if not any(re.match(answer, line) for line in lines)]
+    wrong = missing(ANSWERS, shell.stdout)
     if watch[2::3] != WATCHED:
         wrong.append(f"the watch heard {watch}")
     if status != -signal.SIGTERM:
         wrong.append(f"the server ended with {status}, not by the signal it was sent")
-    print("\n".join(wrong))
-    print(f"{int(not wrong)} passed, {int(bool(wrong))} failed")
-    return int(bool(wrong))
+    return wrong
+
+
+def main() -> int:
+    failed = 0
+    for part in (quick_start, cluster):
+        if wrong := part():
+            failed += 1
+            print("\n".join(wrong))
+    print(f"{2 - failed} passed, {failed} failed")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

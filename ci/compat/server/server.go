@@ -132,6 +132,19 @@ func start(ctx context.Context, o Options) (*Server, error) {
 
 // run starts the process over the member's folder and waits until it serves.
 func (s *Server) run(ctx context.Context) error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	if err := s.ready(ctx); err != nil {
+		tail := s.Log(20)
+		s.Stop()
+		return fmt.Errorf("%s did not serve: %w\n%s", s.binary, err, tail)
+	}
+	return nil
+}
+
+// launch starts the process.
+func (s *Server) launch() error {
 	logFile, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -150,11 +163,6 @@ func (s *Server) run(ctx context.Context) error {
 		s.waitErr = command.Wait()
 		close(exited)
 	}()
-	if err := s.ready(ctx); err != nil {
-		tail := s.Log(20)
-		s.Stop()
-		return fmt.Errorf("%s did not serve: %w\n%s", s.binary, err, tail)
-	}
 	return nil
 }
 

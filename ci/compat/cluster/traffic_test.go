@@ -1,0 +1,308 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/metadata"
+)
+
+// watching is a watch of one key that is there.
+type watching struct{ pb.Watch_WatchClient }
+
+func watch(ctx context.Context, s *side, at string) (watching, error) {
+	stream, err := pb.NewWatchClient(s.at(at)).Watch(ctx)
+	if err != nil {
+		return watching{}, err
+	}
+	create := &pb.WatchCreateRequest{Key: []byte("watched")}
+	if err := stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
+		return watching{}, err
+	}
+	answer, err := stream.Recv()
+	if err == nil && !answer.Created {
+		err = errors.New("the first answer does not say that the watch is there")
+	}
+	return watching{stream}, err
+}
+
+// events waits for as many.
+func (w watching) events(count int) string {
+	var heard []string
+	for len(heard) < count {
+		answer, err := w.Recv()
+		if err != nil {
+			return said(nil, err)
+		}
+		for _, e := range answer.Events {
+			heard = append(heard, fmt.Sprint(e.Type, " ", string(e.Kv.Value), " ", e.Kv.ModRevision))
+		}
+	}
+	return strings.Join(heard, ", ")
+}
+
+// TestOnAnotherMember does on one member what another one answers for.
+func TestOnAnotherMember(t *testing.T) {
+	p := start(t, 3)
+	p.ctl("m2", "put key one")
+	p.ctl("m3", "get key -w fields --consistency=l --print-value-only")
+	p.ctl("m1", "del key --prev-kv")
+	p.ctl("m2", "get key --count-only -w simple")
+
+	grant := func(at string, id int64) {
+		p.both(fmt.Sprint("grant ", id, " at ", at), func(ctx context.Context, s *side) string {
+			answer, err := pb.NewLeaseClient(s.at(at)).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: id, TTL: 60})
+			return said([]any{answer.GetID(), answer.GetTTL(), answer.GetError()}, err)
+		})
+	}
+	live := func(at string) {
+		p.both("time to live at "+at, func(ctx context.Context, s *side) string {
+			answer, err := pb.NewLeaseClient(s.at(at)).LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77, Keys: true})
+			return said([]any{answer.GetID(), answer.GetTTL() > 50, answer.GetGrantedTTL(), len(answer.GetKeys())}, err)
+		})
+	}
+	alive := func(at string, id int64) {
+		p.both(fmt.Sprint("keep-alive of ", id, " at ", at), func(ctx context.Context, s *side) string {
+			stream, err := pb.NewLeaseClient(s.at(at)).LeaseKeepAlive(ctx)
+			if err != nil {
+				return said(nil, err)
+			}
+			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil {
+				return said(nil, err)
+			}
+			answer, err := stream.Recv()
+			return said([]any{answer.GetID(), answer.GetTTL()}, err)
+		})
+	}
+	grant("m2", 77)
+	grant("m3", 77)
+	p.ctl("m3", "put leased there --lease=4d")
+	live("m1")
+	live("m2")
+	live("m3")
+	for _, at := range []string{"m1", "m2", "m3"} {
+		alive(at, 77)
+		alive(at, 78)
+		p.ctl(at, "lease list")
+		p.ctl(at, "lease timetolive 4e")
+	}
+	p.ctl("m3", "lease revoke 4d")
+	p.ctl("m2", "lease revoke 4d")
+	live("m2")
+	p.ctl("m1", "get leased")
+
+	for _, at := range []string{"m1", "m2", "m3"} {
+		p.both("watch at "+at, func(ctx context.Context, s *side) string {
+			w, err := watch(ctx, s, at)
+			if err != nil {
+				return said(nil, err)
+			}
+			for _, from := range []string{"m1", "m2", "m3"} {
+				if answer := s.etcdctl(from, "put watched by-"+from); !strings.Contains(answer, "OK") {
+					return answer
+				}
+			}
+			return w.events(3)
+		})
+	}
+
+	p.ctl("m2", "compaction 6")
+	for _, at := range []string{"m1", "m2", "m3"} {
+		p.both("what is compacted, at "+at, func(ctx context.Context, s *side) string {
+			// Linearizable, so that this member knows of the compaction.
+			return s.etcdctl(at, "get watched") + s.etcdctl(at, "get watched --rev=5 --consistency=s") + s.etcdctl(at, "get watched --rev=99")
+		})
+	}
+	p.ctl("m3", "compaction 6")
+	p.ctl("m3", "compaction 99")
+	p.ctl("m1,m2,m3", "endpoint hashkv --rev=7")
+	p.ctl("m2", "alarm list")
+	p.ctl("m2", "alarm disarm")
+	p.ctl("m2", "defrag --cluster")
+}
+
+// TestWithoutQuorum kills all but m1.
+func TestWithoutQuorum(t *testing.T) {
+	p := start(t, 3)
+	p.ctl("m1", "put key value")
+	leader := func(ctx context.Context) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "hasleader", "true")
+	}
+	var cut [2]watching
+	for i, s := range p.sides {
+		w, err := watch(leader(t.Context()), s, "m1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut[i] = w
+		s.member("m2").Kill()
+		s.member("m3").Kill()
+	}
+	p.both("status", func(ctx context.Context, s *side) string {
+		for ctx.Err() == nil {
+			answer, err := pb.NewMaintenanceClient(s.at("m1")).Status(ctx, &pb.StatusRequest{})
+			if err != nil || answer.Leader == 0 {
+				return said([]any{answer.GetErrors(), answer.GetVersion(), answer.GetStorageVersion(), answer.GetIsLearner()}, err)
+			}
+		}
+		return "it still knows a leader"
+	})
+	p.both("a watch that requires a leader", func(_ context.Context, s *side) string {
+		for i, one := range p.sides {
+			if one == s {
+				return cut[i].events(1)
+			}
+		}
+		return ""
+	})
+	kv := func(s *side) pb.KVClient { return pb.NewKVClient(s.at("m1")) }
+	key := []byte("key")
+	calls := []struct {
+		name string
+		call func(context.Context, *side) string
+	}{
+		{"put", func(ctx context.Context, s *side) string { return said(kv(s).Put(ctx, &pb.PutRequest{Key: key})) }},
+		{"get", func(ctx context.Context, s *side) string { return said(kv(s).Range(ctx, &pb.RangeRequest{Key: key})) }},
+		{"serializable get", func(ctx context.Context, s *side) string {
+			answer, err := kv(s).Range(ctx, &pb.RangeRequest{Key: key, Serializable: true})
+			return said(answer.GetCount(), err)
+		}},
+		{"compact", func(ctx context.Context, s *side) string {
+			return said(kv(s).Compact(ctx, &pb.CompactionRequest{Revision: 1}))
+		}},
+		{"grant", func(ctx context.Context, s *side) string {
+			return said(pb.NewLeaseClient(s.at("m1")).LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 60}))
+		}},
+		{"revoke", func(ctx context.Context, s *side) string {
+			return said(pb.NewLeaseClient(s.at("m1")).LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: 77}))
+		}},
+		{"time to live", func(ctx context.Context, s *side) string {
+			return said(pb.NewLeaseClient(s.at("m1")).LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77}))
+		}},
+		{"leases", func(ctx context.Context, s *side) string {
+			_, err := pb.NewLeaseClient(s.at("m1")).LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
+			return said("leases", err)
+		}},
+		{"keep-alive", func(ctx context.Context, s *side) string {
+			stream, err := pb.NewLeaseClient(s.at("m1")).LeaseKeepAlive(ctx)
+			if err != nil {
+				return said(nil, err)
+			}
+			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: 77}); err != nil {
+				return said(nil, err)
+			}
+			return said(stream.Recv())
+		}},
+		{"a new watch", func(ctx context.Context, s *side) string {
+			_, err := watch(ctx, s, "m1")
+			return said("created", err)
+		}},
+		{"member list", func(ctx context.Context, s *side) string {
+			return said(pb.NewClusterClient(s.at("m1")).MemberList(ctx, &pb.MemberListRequest{Linearizable: true}))
+		}},
+		{"serializable member list", func(ctx context.Context, s *side) string {
+			answer, err := pb.NewClusterClient(s.at("m1")).MemberList(ctx, &pb.MemberListRequest{})
+			return said(len(answer.GetMembers()), err)
+		}},
+		{"member add", func(ctx context.Context, s *side) string {
+			return said(pb.NewClusterClient(s.at("m1")).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}}))
+		}},
+		{"member remove", func(ctx context.Context, s *side) string {
+			return said(pb.NewClusterClient(s.at("m1")).MemberRemove(ctx, &pb.MemberRemoveRequest{ID: s.id("m2")}))
+		}},
+		{"member update", func(ctx context.Context, s *side) string {
+			return said(pb.NewClusterClient(s.at("m1")).MemberUpdate(ctx, &pb.MemberUpdateRequest{ID: s.id("m2"), PeerURLs: []string{"http://127.0.0.1:1"}}))
+		}},
+		{"member promote", func(ctx context.Context, s *side) string {
+			return said(pb.NewClusterClient(s.at("m1")).MemberPromote(ctx, &pb.MemberPromoteRequest{ID: s.id("m2")}))
+		}},
+		{"move-leader", func(ctx context.Context, s *side) string {
+			return said(pb.NewMaintenanceClient(s.at("m1")).MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: s.id("m2")}))
+		}},
+		{"alarm", func(ctx context.Context, s *side) string {
+			_, err := pb.NewMaintenanceClient(s.at("m1")).Alarm(ctx, &pb.AlarmRequest{})
+			return said("alarms", err)
+		}},
+		{"hashkv", func(ctx context.Context, s *side) string {
+			_, err := pb.NewMaintenanceClient(s.at("m1")).HashKV(ctx, &pb.HashKVRequest{})
+			return said("hash", err)
+		}},
+	}
+	// Most of them take as long as a call may: all at once.
+	answers := map[*side]map[string]chan string{}
+	for _, s := range p.sides {
+		answers[s] = map[string]chan string{}
+		s.at("m1")
+		for _, c := range calls {
+			for _, kind := range []string{"", ", requiring a leader"} {
+				answer := make(chan string, 1)
+				answers[s][c.name+kind] = answer
+				ctx := t.Context()
+				if kind != "" {
+					ctx = leader(ctx)
+				}
+				go func() {
+					// The servers give up after 6 s, if they do.
+					ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+					defer cancel()
+					said := c.call(ctx, s)
+					if ctx.Err() != nil {
+						said = "no answer"
+					}
+					answer <- said
+				}()
+			}
+		}
+	}
+	for _, c := range calls {
+		for _, kind := range []string{"", ", requiring a leader"} {
+			p.both("no quorum: "+c.name+kind, func(_ context.Context, s *side) string { return <-answers[s][c.name+kind] })
+		}
+	}
+	p.ctl("m1", "endpoint status")
+	p.ctl("m1", "endpoint health")
+	p.both("m1: put key value, without a quorum", func(_ context.Context, s *side) string { return s.etcdctl("m1", "put key value") })
+	p.ctl("m1", "get key --consistency=s")
+
+	for _, s := range p.sides {
+		if err := s.member("m2").Launch(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.both("with a quorum again", func(ctx context.Context, s *side) string {
+		if err := s.member("m1").Ready(ctx); err != nil {
+			return err.Error()
+		}
+		return s.etcdctl("m1", "put key again")
+	})
+}
+
+// TestWiped starts a member whose data is lost as if it were new.
+func TestWiped(t *testing.T) {
+	p := start(t, 3)
+	for _, s := range p.sides {
+		m := s.member("m3")
+		m.Kill()
+		if err := m.Wipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Launch(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.both("a member without its data", func(ctx context.Context, s *side) string {
+		select {
+		case <-s.member("m3").Exited():
+		case <-ctx.Done():
+			return "it goes on"
+		}
+		_, after, _ := strings.Cut(s.member("m3").Log(1), "has already been bootstrapped")
+		return fmt.Sprint("it ended and says so: ", after != "")
+	})
+	p.ctl("m1", "put key value")
+}
