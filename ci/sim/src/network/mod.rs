@@ -74,8 +74,23 @@ struct Call {
 }
 
 enum Message {
-    Request { call: Option<u64>, from: usize, to: usize, run: Option<u64>, hello: Hello, lane: Lane, bytes: Bytes },
-    Answer { call: u64, answer: Result<Bytes, String> },
+    Request {
+        call: Option<u64>,
+        from: usize,
+        to: usize,
+        run: Option<u64>,
+        hello: Hello,
+        lane: Lane,
+        bytes: Bytes,
+    },
+    Answer {
+        call: u64,
+        answer: Result<Bytes, String>,
+    },
+    /// What was lost is not sent again: in the end the connection breaks.
+    Broken {
+        call: u64,
+    },
 }
 
 impl Network {
@@ -202,6 +217,7 @@ impl Network {
         let way = state.way(from, to);
         if state.random.random_bool(way.loss) {
             self.trace.count("requests lost");
+            state.breaks(call, now);
             return answered;
         }
         let mut at = now + way.travel(&mut state.random);
@@ -276,6 +292,13 @@ impl Network {
             match message {
                 Message::Request { .. } => self.arrive(message),
                 Message::Answer { call, answer } => self.answered(call, answer),
+                Message::Broken { call } => {
+                    let broken = self.state.lock().calls.remove(&call);
+                    if let Some(broken) = broken {
+                        // Whoever asked may have given up.
+                        let _ = broken.answer.send(Err(CallError::Lost("the connection broke".to_owned())));
+                    }
+                }
             }
         }
     }
@@ -287,6 +310,7 @@ impl Network {
             let mut state = self.state.lock();
             if state.way(from, to).cut {
                 self.trace.count("requests cut off");
+                call.into_iter().for_each(|call| state.breaks(call, self.clock.now()));
                 return;
             }
             if state.is_paused(to) {
@@ -329,6 +353,7 @@ impl Network {
         let way = state.way(to, from);
         if state.random.random_bool(way.loss) {
             self.trace.count("answers lost");
+            state.breaks(call, self.clock.now());
             return;
         }
         let at = self.clock.now() + way.travel(&mut state.random);
@@ -340,6 +365,7 @@ impl Network {
         let Some((from, to)) = state.calls.get(&id).map(|call| (call.from, call.to)) else { return };
         if state.way(to, from).cut {
             self.trace.count("answers cut off");
+            state.breaks(id, self.clock.now());
             return;
         }
         if state.is_paused(from) {
@@ -372,6 +398,11 @@ impl State {
     fn push(&mut self, at: u64, message: Message) {
         let id = self.next_id();
         self.queue.insert((at, id), message);
+    }
+
+    /// Somebody waits in vain for an answer.
+    fn breaks(&mut self, call: u64, now: u64) {
+        self.push(now + nanos(SILENCE), Message::Broken { call });
     }
 
     fn way(&self, from: usize, to: usize) -> Way {
