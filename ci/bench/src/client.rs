@@ -41,7 +41,7 @@ impl From<io::Error> for CallError {
     }
 }
 
-/// Connections to one server.
+/// Connections to one server, or to the members of one cluster.
 pub struct Client {
     epoll: OwnedFd,
     connections: Vec<Connection>,
@@ -58,10 +58,15 @@ const CALL_TOKEN: u64 = u64::MAX;
 impl Client {
     /// Opens `count` connections and waits until the server has answered on each.
     pub fn connect(address: SocketAddr, count: usize) -> Result<Self, CallError> {
+        Self::spread(&[address], count)
+    }
+
+    /// The same over several servers by turns.
+    pub fn spread(addresses: &[SocketAddr], count: usize) -> Result<Self, CallError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut client =
             Self { epoll, connections: Vec::new(), watching_write: vec![false; count], events: Vec::with_capacity(64) };
-        for index in 0..count {
+        for (index, &address) in addresses.iter().cycle().take(count).enumerate() {
             let connection = Connection::connect(address)?;
             let data = epoll::EventData::new_u64(index as u64);
             epoll::add(&client.epoll, connection.socket(), data, epoll::EventFlags::IN).map_err(io::Error::from)?;

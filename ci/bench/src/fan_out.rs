@@ -15,7 +15,7 @@ use crate::fields::{self, Field, Fields};
 use crate::generator::Plan;
 use crate::http2::Event;
 use crate::meter::{Meter, Sample};
-use crate::server::Server;
+use crate::target::Target;
 use crate::{rpc, watchers};
 
 /// `WatchResponse.canceled` and `.events`, `Event.kv`, `KeyValue.value`.
@@ -40,16 +40,16 @@ struct FanOut {
 }
 
 /// Runs `plan.in_flight` puts at a time before `count` watchers, each on a stream of its own. Counts events.
-pub fn run(server: &Server, plan: Plan, count: usize, value_size: usize) -> Result<Sample> {
+pub fn run(target: &Target, plan: Plan, count: usize, value_size: usize) -> Result<Sample> {
     let watch_connections = plan.connections.min(count);
     let put_connections = PUT_CONNECTIONS.min(plan.in_flight);
-    let mut client = Client::connect(server.address(), watch_connections + put_connections)?;
+    let mut client = Client::spread(&target.addresses, watch_connections + put_connections)?;
     let watched = key(b'w', 0);
     watchers::open(&mut client, watch_connections, count, &vec![watched.clone(); count])?;
 
     let began = Instant::now();
     let (seen, arrivals) = (vec![0; count], VecDeque::new());
-    let mut state = FanOut { began, meter: Meter::new(server)?, seen, completed: 0, arrivals, failure: None };
+    let mut state = FanOut { began, meter: Meter::new(target)?, seen, completed: 0, arrivals, failure: None };
     let mut values = Values::new(value_size.max(8));
     let mut sent = 0;
     let mut ready = Vec::new();

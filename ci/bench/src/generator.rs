@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::client::Client;
 use crate::http2::Event;
 use crate::meter::{Meter, Sample};
-use crate::server::Server;
+use crate::target::Target;
 use crate::workload::Workload;
 
 /// How long and how hard.
@@ -28,11 +28,11 @@ pub const UNTIL_DONE: Duration = Duration::from_secs(3600);
 /// No answer for this long means that the server hangs.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Runs a workload against a server, over connections of its own.
-pub fn run(server: &Server, workload: &mut dyn Workload, plan: Plan) -> Result<Sample> {
+/// Runs a workload against a server or a cluster, over connections of its own.
+pub fn run(target: &Target, workload: &mut dyn Workload, plan: Plan) -> Result<Sample> {
     let connections = plan.connections.min(plan.in_flight);
-    let mut client = Client::connect(server.address(), connections)?;
-    let mut load = Loop::new(server, workload, plan)?;
+    let mut client = Client::spread(&target.addresses, connections)?;
+    let mut load = Loop::new(target, workload, plan)?;
     for slot in 0..plan.in_flight {
         load.issue(&mut client, slot % connections, slot, load.began)?;
     }
@@ -55,12 +55,12 @@ struct Loop<'a> {
 }
 
 impl<'a> Loop<'a> {
-    fn new(server: &Server, workload: &'a mut dyn Workload, plan: Plan) -> Result<Self> {
+    fn new(target: &Target, workload: &'a mut dyn Workload, plan: Plan) -> Result<Self> {
         let began = Instant::now();
         Ok(Self {
             workload,
             plan,
-            meter: Meter::new(server)?,
+            meter: Meter::new(target)?,
             began,
             sent_at: vec![began; plan.in_flight],
             outstanding: 0,

@@ -1,11 +1,11 @@
-//! Measures etcd and keelkv under the same load, by turns in one run.
+//! Measures etcd and keelkv under the same load, by turns in one run: one member of each, or clusters.
 //!
 //! ```text
 //! main -> runner (rows) and scenario/* -> generator, fan_out: closed loops; large_read; probe: single calls beside
 //!                                            | workload/*: what to send, what a right answer is
 //!                                            v
-//!                                         client (epoll) -> http2 -> server
-//!         meter: rates, latencies, CPU of both processes, memory -> report: table, JSON
+//!                                         client (epoll) -> http2 -> target: a server, or members of a cluster
+//!         meter: rates, latencies, CPU of servers and ours, memory -> report: table, JSON
 //! ```
 //!
 //! Server and generator share the machine, so the generator is one thread without a runtime; only single calls
@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod client;
+pub mod cluster;
 pub mod data;
 pub mod fan_out;
 pub mod fields;
@@ -30,6 +31,8 @@ pub mod report;
 pub mod rpc;
 pub mod runner;
 pub mod scenario;
+mod seat;
 pub mod server;
+pub mod target;
 pub mod watchers;
 pub mod workload;

@@ -9,15 +9,17 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use keelkv_bench::cluster::Cluster;
 use keelkv_bench::machine::Machine;
 use keelkv_bench::options::{Options, Scenario};
 use keelkv_bench::report::Report;
-use keelkv_bench::runner::{self, Side};
+use keelkv_bench::runner::{self, RowLoad, Side};
 use keelkv_bench::scenario::{idle_watchers, large, load};
 use keelkv_bench::server::Launch;
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    let scenarios = options.scenarios()?;
     fs::create_dir_all(&options.dir)?;
     let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&options.dir)?;
     let mut etcd = Launch::new("etcd", &options.etcd);
@@ -27,12 +29,12 @@ fn main() -> Result<ExitCode> {
     let launches = [etcd, keelkv];
     let versions = [version(&options.etcd)?, version(&options.keelkv)?];
     let machine = Machine::describe(directory.path())?;
-    let mut report = Report::new(machine, versions);
+    let mut report = Report::new(machine, versions, options.members());
 
     if !options.rows().is_empty() && !options.in_flight.is_empty() {
         run_rows(&launches, directory.path(), &options, &mut report)?;
     }
-    for scenario in options.scenarios() {
+    for scenario in scenarios {
         eprintln!("{scenario}");
         let place = |launch: &Launch| directory.path().join(format!("{scenario}-{}", launch.name));
         let [etcd, keelkv] = &launches;
@@ -66,24 +68,30 @@ fn main() -> Result<ExitCode> {
 }
 
 fn run_rows(launches: &[Launch; 2], directory: &Path, options: &Options, report: &mut Report) -> Result<()> {
-    let side = |launch: &Launch| Side::prepare(launch.start(&directory.join(&launch.name))?, options);
+    let side = |launch: &Launch| {
+        let cluster = Cluster::start(launch, &directory.join(&launch.name), options.members())?;
+        Side::prepare(cluster, options)
+    };
     let mut sides = [side(&launches[0])?, side(&launches[1])?];
-    for Side { server, .. } in &sides {
-        // For whoever wants to attach a profiler.
-        eprintln!("{} is process {}", server.name(), server.pid());
+    for Side { cluster, .. } in &sides {
+        let lead = cluster.lead()?.member;
+        for (index, member) in cluster.members().iter().enumerate() {
+            // For whoever wants to attach a profiler.
+            let leads = if index == lead { ", leads" } else { "" };
+            eprintln!("{} {} is process {}{leads}", cluster.name(), member.name(), member.pid());
+        }
     }
-    for row in options.rows() {
-        for &in_flight in &options.in_flight {
-            let figures = runner::row(&mut sides, row, in_flight, options)?;
-            eprintln!(
-                "{row} at {in_flight}: {:.0} / {:.0} = {:.2}",
-                figures.median[0].ops_per_second, figures.median[1].ops_per_second, figures.ratio
-            );
-            report.rows.push(figures);
+    for &clients in options.clients() {
+        for row in options.rows() {
+            for &in_flight in &options.in_flight {
+                let figures = runner::row(&mut sides, RowLoad { row, clients, in_flight }, options)?;
+                eprintln!("{}", report.line(&figures));
+                report.rows.push(figures);
+            }
         }
     }
     for side in &mut sides {
-        side.server.terminate()?;
+        side.cluster.terminate()?;
     }
     Ok(())
 }

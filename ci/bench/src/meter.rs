@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::process::{self, Memory, Usage};
-use crate::server::Server;
+use crate::target::Target;
 
 /// The figures of one stretch.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,15 +49,15 @@ struct Start {
 }
 
 impl Start {
-    fn read(pid: u32, at: Instant) -> Result<Self> {
-        let (server, generator) = (process::usage(Some(pid))?, process::usage(None)?);
+    fn read(target: &Target, at: Instant) -> Result<Self> {
+        let (server, generator) = (target.usage()?, process::usage(None)?);
         Ok(Self { at, server, generator, machine_cpu_seconds: process::machine_cpu_seconds()? })
     }
 }
 
 /// Counts and times operations once it was started.
 pub struct Meter {
-    pid: u32,
+    target: Target,
     latency: Histogram<u64>,
     started: Option<Start>,
 }
@@ -80,15 +80,16 @@ impl Sample {
 }
 
 impl Meter {
-    /// A meter for the load on one server.
-    pub fn new(server: &Server) -> Result<Self> {
-        Ok(Self { pid: server.pid(), latency: Histogram::new_with_bounds(1, HIGHEST_LATENCY_US, 3)?, started: None })
+    /// A meter for one load.
+    pub fn new(target: &Target) -> Result<Self> {
+        let latency = Histogram::new_with_bounds(1, HIGHEST_LATENCY_US, 3)?;
+        Ok(Self { target: target.clone(), latency, started: None })
     }
 
     /// Starts the measured stretch.
     pub fn start(&mut self, now: Instant) -> Result<()> {
         self.latency.reset();
-        self.started = Some(Start::read(self.pid, now)?);
+        self.started = Some(Start::read(&self.target, now)?);
         Ok(())
     }
 
@@ -107,7 +108,7 @@ impl Meter {
     /// Ends the stretch.
     pub fn finish(&mut self, now: Instant) -> Result<Sample> {
         let Some(start) = self.started.take() else { bail!("the load ended before the measured stretch began") };
-        let end = Start::read(self.pid, now)?;
+        let end = Start::read(&self.target, now)?;
         let seconds = now.duration_since(start.at).as_secs_f64().max(1e-9);
         let ops = self.latency.len();
         let per_1000 = |total: f64| if ops == 0 { 0.0 } else { total * 1000.0 / ops as f64 };
@@ -128,7 +129,7 @@ impl Meter {
             generator_cpus: own_cpu / seconds,
             other_cpus: (other_cpu / seconds).max(0.0),
             disk_bytes_per_1000: per_1000((end.server.written_bytes - start.server.written_bytes) as f64),
-            memory: process::memory(self.pid)?,
+            memory: self.target.memory()?,
         })
     }
 }

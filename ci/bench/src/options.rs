@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
+
+use crate::cluster::Clients;
 
 /// Runs the same load on etcd and on keelkv, by turns, and prints what came out.
 #[derive(Parser, Debug, Clone)]
@@ -16,6 +19,11 @@ pub struct Options {
     #[arg(long, env = "KEELKV_BIN")]
     pub keelkv: PathBuf,
 
+    /// Members of each server, all on this machine. With more than one the rows are taken twice: with all clients
+    /// on the leader, and spread over all members.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    members: u8,
+
     /// Kinds of load to run; `none` for none.
     #[arg(long, value_delimiter = ',', default_value = "all", value_parser = choice::<Row>)]
     rows: Vec<Choice<Row>>,
@@ -24,7 +32,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256, 1000])]
     pub in_flight: Vec<usize>,
 
-    /// Scenarios to run after the rows; `none` for none.
+    /// Scenarios to run after the rows; `none` for none. They are of servers with one member.
     #[arg(long, value_delimiter = ',', default_value = "all", value_parser = choice::<Scenario>)]
     scenarios: Vec<Choice<Scenario>>,
 
@@ -143,9 +151,24 @@ impl Options {
         chosen(&self.rows)
     }
 
-    /// The scenarios chosen.
-    pub fn scenarios(&self) -> Vec<Scenario> {
-        chosen(&self.scenarios)
+    /// The scenarios chosen; with more members than one, all are none.
+    pub fn scenarios(&self) -> Result<Vec<Scenario>> {
+        if self.members == 1 {
+            return Ok(chosen(&self.scenarios));
+        }
+        let named = self.scenarios.iter().any(|choice| matches!(choice, Choice::One(_)));
+        ensure!(!named, "scenarios run with one member: leave out --members, or --scenarios");
+        Ok(Vec::new())
+    }
+
+    /// How many members each server has.
+    pub fn members(&self) -> usize {
+        self.members.into()
+    }
+
+    /// Where clients connect, one table each.
+    pub fn clients(&self) -> &'static [Clients] {
+        if self.members == 1 { &[Clients::Leader] } else { Clients::value_variants() }
     }
 }
 
@@ -198,10 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn scenarios_have_one_member() {
+        let scenarios = |arguments| parse(arguments).unwrap().scenarios();
+        assert_eq!(scenarios(&[]).unwrap().len(), Scenario::value_variants().len());
+        assert_eq!(scenarios(&["--members", "3"]).unwrap(), []);
+        assert!(scenarios(&["--members", "3", "--scenarios", "load"]).is_err());
+    }
+
+    #[test]
     fn lists_of_rows() {
         assert_eq!(parse(&[]).unwrap().rows().len(), Row::value_variants().len());
         assert_eq!(parse(&["--rows", "range-100,put"]).unwrap().rows(), [Row::Range100, Row::Put]);
-        assert_eq!(parse(&["--scenarios", "none"]).unwrap().scenarios(), []);
+        assert_eq!(parse(&["--scenarios", "none"]).unwrap().scenarios().unwrap(), []);
         assert!(parse(&["--rows", "putt"]).unwrap_err().to_string().contains("choose from all, none, get"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::iter::Sum;
 use std::path::Path;
 
 /// Totals of a process since its start.
@@ -22,6 +23,25 @@ pub struct Memory {
     pub anonymous_bytes: u64,
     /// The most that was resident at any time.
     pub peak_bytes: u64,
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
+            written_bytes: sum.written_bytes + one.written_bytes,
+        })
+    }
+}
+
+impl Sum for Memory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rss_bytes: sum.rss_bytes + one.rss_bytes,
+            anonymous_bytes: sum.anonymous_bytes + one.anonymous_bytes,
+            peak_bytes: sum.peak_bytes + one.peak_bytes,
+        })
+    }
 }
 
 /// Reads the totals of a process; `None` for this one.

@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::cluster::Clients;
 use crate::machine::Machine;
 use crate::meter::Sample;
 use crate::options::Row;
+use crate::runner::RowLoad;
 use crate::scenario::idle_watchers::IdleWatcherFigures;
 use crate::scenario::large::{self, LargeFigures};
 use crate::scenario::load::LoadFigures;
@@ -14,6 +17,8 @@ use crate::scenario::load::LoadFigures;
 /// One row at one load. Index 0 is etcd, 1 is keelkv.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowFigures {
+    /// Where the clients were connected.
+    pub clients: Clients,
     /// The kind of load.
     pub row: String,
     /// Requests in flight.
@@ -26,6 +31,8 @@ pub struct RowFigures {
     pub median: [Sample; 2],
     /// All stretches.
     pub rounds: [Vec<Sample>; 2],
+    /// Stretches that do not count because the lead changed in them.
+    pub given_up: [usize; 2],
 }
 
 /// A figure that has to reach a mark.
@@ -48,6 +55,8 @@ pub struct Report {
     pub machine: Machine,
     /// `--version` of etcd and keelkv.
     pub versions: [String; 2],
+    /// Members of each.
+    pub members: usize,
     /// The rows.
     pub rows: Vec<RowFigures>,
     /// The load scenario.
@@ -65,20 +74,31 @@ pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 impl RowFigures {
     /// Orders the stretches of both sides.
-    pub fn new(row: Row, in_flight: usize, rounds: [Vec<Sample>; 2]) -> Self {
+    pub fn new(load: RowLoad, members: usize, rounds: [Vec<Sample>; 2], given_up: [usize; 2]) -> Self {
+        let RowLoad { row, clients, in_flight } = load;
         let median = rounds.each_ref().map(|samples| median(samples));
         let ratio = median[1].ops_per_second / median[0].ops_per_second;
-        Self { row: row.to_string(), in_flight, ratio, required: required(row, in_flight), median, rounds }
+        let required = if members == 1 { required_of_one(row, in_flight) } else { required_of_more(row, in_flight) };
+        Self { clients, row: row.to_string(), in_flight, ratio, required, median, rounds, given_up }
     }
 }
 
-/// The marks of single rows; all other rows are only reported.
-fn required(row: Row, in_flight: usize) -> Option<f64> {
+/// The marks of single rows of a server with one member; all other rows are only reported.
+fn required_of_one(row: Row, in_flight: usize) -> Option<f64> {
     match (row, in_flight) {
         (Row::Put | Row::Txn, 256) => Some(2.0),
         (Row::Get, 64) => Some(1.2),
         (Row::Get, 256) => Some(1.5),
         (Row::FanOut, 64) => Some(2.0),
+        _ => None,
+    }
+}
+
+/// The same of a cluster, wherever its clients are connected.
+fn required_of_more(row: Row, in_flight: usize) -> Option<f64> {
+    match (row, in_flight) {
+        (Row::Put | Row::Txn, 64 | 256) => Some(2.5),
+        (Row::Get, 64 | 256) => Some(2.0),
         _ => None,
     }
 }
@@ -91,9 +111,9 @@ fn median(samples: &[Sample]) -> Sample {
 
 impl Report {
     /// A report without figures.
-    pub fn new(machine: Machine, versions: [String; 2]) -> Self {
+    pub fn new(machine: Machine, versions: [String; 2], members: usize) -> Self {
         let (rows, marks) = (Vec::new(), Vec::new());
-        Self { machine, versions, rows, load: None, idle_watchers: None, large: None, marks }
+        Self { machine, versions, members, rows, load: None, idle_watchers: None, large: None, marks }
     }
 
     /// Compares what was measured with what is required.
@@ -105,7 +125,7 @@ impl Report {
         let rows = self.rows.iter();
         let marks = rows.filter_map(|row| {
             Some(at_least(
-                format!("{} at {}: times etcd's rate, at least", row.row, row.in_flight),
+                format!("{} at {}{}: times etcd's rate, at least", row.row, row.in_flight, self.place(row.clients)),
                 row.ratio,
                 row.required?,
             ))
@@ -125,6 +145,22 @@ impl Report {
         }
     }
 
+    /// One row in short, while it goes on.
+    pub fn line(&self, row: &RowFigures) -> String {
+        let [e, k] = row.median.each_ref().map(|sample| sample.ops_per_second);
+        let place = self.place(row.clients);
+        format!("{} at {}{place}: {e:.0} / {k:.0} = {:.2}", row.row, row.in_flight, row.ratio)
+    }
+
+    /// Where the clients of a row are, if there is a choice.
+    fn place(&self, clients: Clients) -> &'static str {
+        match clients {
+            _ if self.members == 1 => "",
+            Clients::Leader => ", clients on the leader",
+            Clients::Spread => ", clients spread over all members",
+        }
+    }
+
     /// The tables, in Markdown.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -140,8 +176,11 @@ impl Report {
             machine.directory, machine.file_system, machine.fsyncs_per_second, machine.load_average
         )?;
         writeln!(out, "etcd: {}\nkeelkv: {}", self.versions[0], self.versions[1])?;
-        if !self.rows.is_empty() {
-            self.write_rows(out)?;
+        for clients in Clients::value_variants() {
+            let rows: Vec<_> = self.rows.iter().filter(|row| row.clients == *clients).collect();
+            if !rows.is_empty() {
+                self.write_rows(*clients, &rows, out)?;
+            }
         }
         if let Some(sides) = &self.load {
             write_load(sides, out)?;
@@ -161,7 +200,15 @@ impl Report {
         Ok(())
     }
 
-    fn write_rows(&self, out: &mut String) -> std::fmt::Result {
+    fn write_rows(&self, clients: Clients, rows: &[&RowFigures], out: &mut String) -> std::fmt::Result {
+        if self.members > 1 {
+            writeln!(
+                out,
+                "\n{} members each on this machine{}; CPU and RSS of all of them together.",
+                self.members,
+                self.place(clients)
+            )?;
+        }
         writeln!(
             out,
             "\nEach cell: etcd / keelkv. Rates of fan-out are events. Other CPUs: what neither side nor this program burnt.\n"
@@ -171,7 +218,7 @@ impl Report {
             "| row | in flight | ops/s | ratio | p50 ms | p99 ms | server CPU s per 1000 | RSS MiB | generator CPUs | other CPUs |"
         )?;
         writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
-        for row in &self.rows {
+        for row in rows {
             let [e, k] = &row.median;
             writeln!(
                 out,
@@ -194,6 +241,11 @@ impl Report {
                 e.other_cpus,
                 k.other_cpus,
             )?;
+        }
+        let given_up: [usize; 2] = [0, 1].map(|side| rows.iter().map(|row| row.given_up[side]).sum());
+        if given_up != [0; 2] {
+            let [e, k] = given_up;
+            writeln!(out, "\nStretches taken again because another member had come to lead: {e} / {k}.")?;
         }
         Ok(())
     }

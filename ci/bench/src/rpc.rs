@@ -16,6 +16,8 @@ pub const COMPACT: &str = "/etcdserverpb.KV/Compact";
 pub const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 /// `Maintenance.Defragment`
 pub const DEFRAGMENT: &str = "/etcdserverpb.Maintenance/Defragment";
+/// `Maintenance.Status`
+pub const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 /// `Watch.Watch`
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// `Lease.LeaseGrant`

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use keelkv_proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
 
 use crate::client::Client;
+use crate::cluster::{Clients, Cluster};
 use crate::generator::{self, Plan, UNTIL_DONE};
 use crate::meter::Sample;
 use crate::options::{Options, Row};
 use crate::report::RowFigures;
-use crate::server::Server;
+use crate::target::Target;
 use crate::workload::{Delete, Get, KeepAlive, Load, Put, PutIfUnchanged};
 use crate::{fan_out, rpc};
 
@@ -27,11 +28,24 @@ const FILL_IN_FLIGHT: usize = 32;
 /// Longer than any run.
 const LEASE_SECONDS: i64 = 7200;
 const SETTLE: Duration = Duration::from_secs(5);
+/// How often one stretch is begun again because another member had come to lead.
+const TRIES: usize = 5;
+
+/// The load of some rows at one number in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct RowLoad {
+    /// What is sent.
+    pub row: Row,
+    /// To which members.
+    pub clients: Clients,
+    /// How much at a time.
+    pub in_flight: usize,
+}
 
 /// One server with what the rows need to know about its content.
 pub struct Side {
-    /// The server.
-    pub server: Server,
+    /// The server's members.
+    pub cluster: Cluster,
     leases: Vec<i64>,
     /// Keys of the delete row that are missing, counted from the first.
     missing: u64,
@@ -39,33 +53,46 @@ pub struct Side {
 
 impl Side {
     /// A side whose store holds the keys that are read.
-    pub fn prepare(mut server: Server, options: &Options) -> Result<Self> {
-        server.ready()?;
-        fill(&server, options, KEYS, options.keys)?;
-        Ok(Self { server, leases: Vec::new(), missing: DELETE_KEYS })
+    pub fn prepare(mut cluster: Cluster, options: &Options) -> Result<Self> {
+        cluster.ready()?;
+        fill(&cluster.target(Clients::Leader, cluster.lead()?), options, KEYS, options.keys)?;
+        Ok(Self { cluster, leases: Vec::new(), missing: DELETE_KEYS })
     }
 
-    fn sample(&mut self, row: Row, in_flight: usize, options: &Options) -> Result<Sample> {
-        self.refill(row, in_flight, options)?;
-        self.server.settle(SETTLE)?;
+    /// One stretch under one lead; and how many were given up because the lead changed.
+    fn steady_sample(&mut self, load: RowLoad, options: &Options) -> Result<(Sample, usize)> {
+        for given_up in 0..TRIES {
+            let lead = self.cluster.lead()?;
+            self.refill(load, &self.cluster.target(Clients::Leader, lead), options)?;
+            self.cluster.settle(SETTLE)?;
+            let sample = self.sample(load, &self.cluster.target(load.clients, lead), options);
+            // Requests may well fail while another member comes to lead.
+            if self.cluster.lead()? == lead {
+                return Ok((sample?, given_up));
+            }
+        }
+        bail!("the lead changed in each of {TRIES} stretches: is the machine too busy?")
+    }
+
+    fn sample(&mut self, load: RowLoad, target: &Target, options: &Options) -> Result<Sample> {
+        let RowLoad { row, in_flight, .. } = load;
         let plan = plan(options, in_flight);
-        let server = &self.server;
         let get = |span, serializable| {
             let mut get = Get::new(KEYS, options.keys, span, serializable);
-            generator::run(server, &mut get, plan)
+            generator::run(target, &mut get, plan)
         };
         match row {
             Row::Get => get(1, false),
             Row::SerializableGet => get(1, true),
             Row::Range100 => get(100, false),
             Row::Range1000 => get(1000, false),
-            Row::Put => generator::run(server, &mut Put::new(KEYS, options.keys, options.value_size), plan),
-            Row::Txn => generator::run(server, &mut PutIfUnchanged::new(OWNED, in_flight, options.value_size), plan),
-            Row::KeepAlive => generator::run(server, &mut KeepAlive::new(self.leases.clone()), plan),
-            Row::FanOut => fan_out::run(server, plan, options.watchers, options.value_size),
+            Row::Put => generator::run(target, &mut Put::new(KEYS, options.keys, options.value_size), plan),
+            Row::Txn => generator::run(target, &mut PutIfUnchanged::new(OWNED, in_flight, options.value_size), plan),
+            Row::KeepAlive => generator::run(target, &mut KeepAlive::new(self.leases.clone()), plan),
+            Row::FanOut => fan_out::run(target, plan, options.watchers, options.value_size),
             Row::Delete => {
                 let mut delete = Delete::new(DELETED, DELETE_KEYS);
-                let sample = generator::run(server, &mut delete, plan);
+                let sample = generator::run(target, &mut delete, plan);
                 self.missing = delete.deleted();
                 sample
             }
@@ -73,13 +100,14 @@ impl Side {
     }
 
     /// Puts back what earlier stretches used up.
-    fn refill(&mut self, row: Row, in_flight: usize, options: &Options) -> Result<()> {
+    fn refill(&mut self, load: RowLoad, target: &Target, options: &Options) -> Result<()> {
+        let RowLoad { row, in_flight, .. } = load;
         if row == Row::Delete && self.missing > 0 {
-            fill(&self.server, options, DELETED, self.missing)?;
+            fill(target, options, DELETED, self.missing)?;
             self.missing = 0;
         }
         if row == Row::KeepAlive && self.leases.len() < in_flight {
-            let mut client = Client::connect(self.server.address(), 1)?;
+            let mut client = Client::spread(&target.addresses, 1)?;
             while self.leases.len() < in_flight {
                 let request = LeaseGrantRequest { ttl: LEASE_SECONDS, ..Default::default() };
                 self.leases.push(client.call::<_, LeaseGrantResponse>(rpc::LEASE_GRANT, &request)?.id);
@@ -96,23 +124,25 @@ pub fn plan(options: &Options, in_flight: usize) -> Plan {
 }
 
 /// Takes one row at one load: `rounds` stretches on each side, who goes first changes every round.
-pub fn row(sides: &mut [Side; 2], row: Row, in_flight: usize, options: &Options) -> Result<RowFigures> {
-    let mut samples = [Vec::new(), Vec::new()];
+pub fn row(sides: &mut [Side; 2], load: RowLoad, options: &Options) -> Result<RowFigures> {
+    let (mut samples, mut given_up) = ([Vec::new(), Vec::new()], [0; 2]);
     for round in 0..options.rounds {
         for position in 0..2 {
             let index = (position + round) % 2;
             let side = &mut sides[index];
-            let sample = side.sample(row, in_flight, options).with_context(|| {
-                format!("{row} at {in_flight} on {}: {}", side.server.name(), side.server.log_tail())
+            let (sample, tries) = side.steady_sample(load, options).with_context(|| {
+                let RowLoad { row, in_flight, .. } = load;
+                format!("{row} at {in_flight} on {}: {}", side.cluster.name(), side.cluster.log_tail())
             })?;
             samples[index].push(sample);
+            given_up[index] += tries;
         }
     }
-    Ok(RowFigures::new(row, in_flight, samples))
+    Ok(RowFigures::new(load, options.members(), samples, given_up))
 }
 
 /// Writes keys without measuring.
-pub fn fill(server: &Server, options: &Options, letter: u8, keys: u64) -> Result<()> {
+pub fn fill(target: &Target, options: &Options, letter: u8, keys: u64) -> Result<()> {
     let mut load = Load::new(letter, keys, FILL_BATCH, options.value_size);
     let plan = Plan {
         in_flight: FILL_IN_FLIGHT,
@@ -120,6 +150,6 @@ pub fn fill(server: &Server, options: &Options, letter: u8, keys: u64) -> Result
         warm_up: Duration::ZERO,
         measure: UNTIL_DONE,
     };
-    generator::run(server, &mut load, plan)?;
+    generator::run(target, &mut load, plan)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse};
 
 use crate::client::Client;
+use crate::seat::{Seat, seats};
+use crate::target::Target;
 use crate::{process, rpc};
 
 /// How to start one kind of server.
@@ -29,9 +31,7 @@ pub struct Launch {
 /// A running server. Killed when dropped.
 pub struct Server {
     launch: Launch,
-    directory: PathBuf,
-    client_address: SocketAddr,
-    peer_address: SocketAddr,
+    seat: Seat,
     child: Child,
     started: Instant,
 }
@@ -52,26 +52,32 @@ impl Launch {
 
     /// Starts it with its data in `directory`, which may hold data of an earlier run.
     pub fn start(&self, directory: &Path) -> Result<Server> {
-        fs::create_dir_all(directory)?;
-        let client_address = free_address()?;
-        let peer_address = free_address()?;
-        let started = Instant::now();
-        let child = self.spawn(directory, client_address, peer_address)?;
-        let directory = directory.to_owned();
-        Ok(Server { launch: self.clone(), directory, client_address, peer_address, child, started })
+        self.start_all(&[("one".to_owned(), directory.to_owned())])?.pop().context("no server was started")
     }
 
-    fn spawn(&self, directory: &Path, client: SocketAddr, peer: SocketAddr) -> Result<Child> {
+    /// Starts the members of one cluster, given the names and the directories of all.
+    pub fn start_all(&self, members: &[(String, PathBuf)]) -> Result<Vec<Server>> {
+        let start = |seat: Seat| {
+            fs::create_dir_all(&seat.directory)?;
+            let started = Instant::now();
+            let child = self.spawn(&seat)?;
+            Ok(Server { launch: self.clone(), seat, child, started })
+        };
+        seats(members)?.into_iter().map(start).collect()
+    }
+
+    fn spawn(&self, seat: &Seat) -> Result<Child> {
+        let Seat { name, directory, client, peer, initial_cluster } = seat;
         let log = File::options().create(true).append(true).open(directory.join("server.log"))?;
         Command::new(&self.binary)
-            .args(["--name", "one", "--log-level", "warn"])
+            .args(["--name", name, "--log-level", "warn"])
             .arg("--data-dir")
             .arg(directory.join("data"))
             .args(["--listen-client-urls", &format!("http://{client}")])
             .args(["--advertise-client-urls", &format!("http://{client}")])
             .args(["--listen-peer-urls", &format!("http://{peer}")])
             .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("one=http://{peer}")])
+            .args(["--initial-cluster", initial_cluster])
             .args(["--quota-backend-bytes", &QUOTA_BYTES.to_string()])
             .args(&self.flags)
             // Ours, not the servers': they warn about names of their own prefix that they do not know.
@@ -87,14 +93,19 @@ impl Launch {
 }
 
 impl Server {
-    /// Name for reports.
+    /// Its name in its cluster.
     pub fn name(&self) -> &str {
-        &self.launch.name
+        &self.seat.name
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.client_address
+        self.seat.client
+    }
+
+    /// A load on this server alone.
+    pub fn target(&self) -> Target {
+        Target { addresses: vec![self.address()], pids: vec![self.pid()] }
     }
 
     /// Its process id.
@@ -104,7 +115,7 @@ impl Server {
 
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
-        self.directory.join("data")
+        self.seat.directory.join("data")
     }
 
     /// Waits for the first answered linearizable read; gives the time since the process was started.
@@ -112,7 +123,7 @@ impl Server {
         let request = RangeRequest { key: "first".into(), ..Default::default() };
         loop {
             // While the port is closed each try is refused at once, so the pause is what bounds the precision.
-            let answer = Client::connect(self.client_address, 1)
+            let answer = Client::connect(self.address(), 1)
                 .and_then(|mut client| client.call::<_, RangeResponse>(rpc::RANGE, &request));
             let Err(error) = answer else { return Ok(self.started.elapsed()) };
             if let Some(status) = self.child.try_wait()? {
@@ -162,7 +173,7 @@ impl Server {
     /// Starts it again on the same data and addresses, after it was stopped.
     pub fn restart(&mut self) -> Result<()> {
         self.started = Instant::now();
-        self.child = self.launch.spawn(&self.directory, self.client_address, self.peer_address)?;
+        self.child = self.launch.spawn(&self.seat)?;
         Ok(())
     }
 
@@ -184,7 +195,7 @@ impl Server {
 
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
+        let text = fs::read_to_string(self.seat.directory.join("server.log")).unwrap_or_default();
         let lines: Vec<String> = text.lines().map(|line| line.chars().take(LOG_LINE_CHARS).collect()).collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
@@ -196,9 +207,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A loopback address that nobody listens on.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -144,6 +144,14 @@ fn requests_wait_for_streams_and_windows_and_all_are_answered() {
 }
 
 #[test]
+fn connections_go_to_several_servers_by_turns() {
+    let addresses = [start(|_| ()), start(|_| ())];
+    let mut client = Client::spread(&addresses, 3).unwrap();
+    let reached: Vec<_> = (0..3).map(|index| client.connection(index).socket().peer_addr().unwrap()).collect();
+    assert_eq!(reached, [addresses[0], addresses[1], addresses[0]]);
+}
+
+#[test]
 fn one_stream_carries_many_messages_in_order() {
     let address = start(|_| {});
     let mut client = Client::connect(address, 1).unwrap();

@@ -49,7 +49,7 @@ pub fn run(launch: &Launch, directory: &Path, options: &Options) -> Result<IdleW
     let mut figures = IdleWatcherFigures::default();
     for round in 0..options.rounds.max(2) {
         let mut put = Put::new(WRITTEN, options.keys, options.value_size);
-        let without = generator::run(&server, &mut put, plan)?;
+        let without = generator::run(&server.target(), &mut put, plan)?;
         if round == 0 {
             figures.memory_without = process::memory(server.pid())?;
         }
@@ -59,7 +59,7 @@ pub fn run(launch: &Launch, directory: &Path, options: &Options) -> Result<IdleW
         if round == 0 {
             figures.memory_with = process::memory(server.pid())?;
         }
-        let with = generator::run(&server, &mut put, plan)?;
+        let with = generator::run(&server.target(), &mut put, plan)?;
         figures.rounds.push((without, with));
     }
     figures.without = median(figures.rounds.iter().map(|(without, _)| without.ops_per_second).collect());

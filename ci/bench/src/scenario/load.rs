@@ -51,7 +51,7 @@ fn measure(server: &mut Server, options: &Options) -> Result<LoadFigures> {
     let in_flight = (IN_FLIGHT / options.load_batch as usize).max(1);
     let connections = options.connections;
     let plan = Plan { in_flight, connections, warm_up: Duration::ZERO, measure: UNTIL_DONE };
-    let load = generator::run(server, &mut workload, plan)?.in_units(options.load_batch as usize);
+    let load = generator::run(&server.target(), &mut workload, plan)?.in_units(options.load_batch as usize);
     server.settle(SETTLE)?;
     let mut figures = LoadFigures {
         load,
@@ -79,7 +79,7 @@ fn measure(server: &mut Server, options: &Options) -> Result<LoadFigures> {
 fn verify(server: &Server, options: &Options) -> Result<()> {
     let mut get = Get::new(LETTER, options.load_keys, options.load_keys.min(100), false);
     let plan = Plan { in_flight: 1, connections: 1, warm_up: Duration::ZERO, measure: Duration::from_millis(20) };
-    if generator::run(server, &mut get, plan)?.ops == 0 {
+    if generator::run(&server.target(), &mut get, plan)?.ops == 0 {
         bail!("no key could be read after a restart");
     }
     Ok(())

@@ -34,7 +34,7 @@ pub(super) fn measure(server: &Server, keys: Keys, options: &Options) -> Result<
         for in_flight in IN_FLIGHT {
             let plan = plan(options, in_flight);
             let plan = Plan { measure: plan.measure * STRETCHES, ..plan };
-            let sample = generator::run(server, &mut load(keys.keys), plan)?;
+            let sample = generator::run(&server.target(), &mut load(keys.keys), plan)?;
             figures.push(CountFigures { what, in_flight, sample });
         }
     }

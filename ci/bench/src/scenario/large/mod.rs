@@ -57,7 +57,7 @@ pub fn run(launch: &Launch, directory: &Path, options: &Options) -> Result<Large
 
 fn measure(server: &Server, options: &Options) -> Result<LargeFigures> {
     let keys = Keys { letter: LETTER, keys: options.load_keys, value_size: options.value_size };
-    runner::fill(server, options, LETTER, options.load_keys)?;
+    runner::fill(&server.target(), options, LETTER, options.load_keys)?;
     server.settle(SETTLE)?;
     Ok(LargeFigures {
         keys: options.load_keys,

@@ -107,7 +107,7 @@ fn stretch(
         thread::scope(|scope| {
             let puts = scope.spawn(|| {
                 let put = Put::new(keys.letter, keys.keys, keys.value_size);
-                generator::run(server, &mut Until::new(put, &enough), plan)
+                generator::run(&server.target(), &mut Until::new(put, &enough), plan)
             });
             thread::sleep(BEFORE);
             let call = work.map(|work| work.call(&mut client)).transpose();
