@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keelkv_core::env::TokioEnv;
-use keelkv_core::node::{Limits, Node, NodeConfig, StorageConfig};
+use keelkv_core::node::{Identity, Limits, Node, NodeConfig, StorageConfig};
 use keelkv_core::types::{Code, Reply};
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::MemberRecord;
@@ -35,6 +35,11 @@ async fn put(node: &Node, key: &str, value: &str) -> i64 {
     }
 }
 
+/// The identity of the same data directory at its next start, which is this one.
+fn started_again(before: Identity, now: &Node) -> Identity {
+    Identity { boot: before.boot + 1, run: now.identity().run, ..before }
+}
+
 async fn get(node: &Node, key: &str) -> Option<Bytes> {
     node.linearizable().await.expect("has a leader");
     let get = pb::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() };
@@ -53,7 +58,7 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(node.propose(Body::Put(pb::PutRequest::default())).await, Err(Code::Stopped.into()));
 
     let node = start(on_disk(dir.path())).await;
-    assert_eq!(node.identity(), &identity);
+    assert_eq!(node.identity(), &started_again(identity, &node));
     assert_eq!(get(&node, "b").await.as_deref(), Some(&b"2"[..]));
     assert_eq!(put(&node, "a", "3").await, 4);
     node.stop().await;
@@ -105,9 +110,10 @@ async fn a_member_with_data_stays_who_it_is() {
         ..on_disk(dir.path())
     };
     let node = start(other).await;
-    assert_eq!(node.identity(), &identity);
+    assert_eq!(node.identity(), &started_again(identity, &node));
     let urls = vec!["http://another:2379".to_owned()];
-    let expected = MemberRecord { name: "renamed".into(), client_urls: urls, ..member };
+    let expected =
+        MemberRecord { name: "renamed".into(), client_urls: urls, boot: 2, run: node.identity().run, ..member };
     assert_eq!(node.state().members(), [expected], "name and client URLs are the member's own to say");
     node.stop().await;
 }
