@@ -24,7 +24,7 @@ const WANTED: [(&str, f64); 24] = [
     ("fault SlowDisk", 1.0),
     ("empty disks", 1.0),
     ("old disks", 1.0),
-    ("damage noticed", 1.0),
+    ("damage noticed late", 1.0),
     ("leader-moved", 1.0),
     ("member-added", 1.0),
     ("member-removed", 1.0),
