@@ -196,6 +196,9 @@ impl Api {
     fn admit(&self, call: &Call) -> Result<(), Status> {
         let version = call.client_version().map_err(|_| Code::InvalidClientAPIVersion)?;
         self.metrics.requested(call.method.kind(), version);
+        if self.node.is_corrupt() && !corrupt_members_serve(call.method) {
+            return Err(Code::Corrupt.into());
+        }
         if self.node.is_learner() && !learners_serve(call.method) {
             return Err(Code::NotSupportedForLearner.into());
         }
@@ -225,6 +228,19 @@ const fn learners_serve(method: Method) -> bool {
         Method::Status
             | Method::Range
             | Method::Snapshot
+            | Method::HealthCheck
+            | Method::HealthList
+            | Method::HealthWatch
+    )
+}
+
+/// Whether a member whose state is known to be wrong answers such a call.
+const fn corrupt_members_serve(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Status
+            | Method::Alarm
+            | Method::MemberList
             | Method::HealthCheck
             | Method::HealthList
             | Method::HealthWatch

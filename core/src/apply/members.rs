@@ -63,6 +63,9 @@ impl Machine {
 
     pub(super) fn member_remove(&mut self, id: u64) -> Result<Reply, ReadError> {
         let member = self.member(id)?;
+        if !self.state.members().iter().any(|other| other.id != id && !other.is_learner) {
+            return Err(Code::MemberNotEnoughStarted.into());
+        }
         self.write_member(MemberRecord { removed: true, ..member });
         Ok(Reply::Done)
     }

@@ -61,6 +61,11 @@ impl StateView {
         self.alarms.read().iter().any(|(kind, _)| *kind == alarm as i32)
     }
 
+    /// Whether a member has an alarm of this type.
+    pub fn has_alarm_of(&self, alarm: AlarmType, member: u64) -> bool {
+        self.alarms.read().contains(&(alarm as i32, member))
+    }
+
     /// The members, by id.
     pub fn members(&self) -> Vec<MemberRecord> {
         self.members.read().values().filter(|member| !member.removed).cloned().collect()
@@ -69,6 +74,11 @@ impl StateView {
     /// A member of the cluster.
     pub fn member(&self, id: u64) -> Option<MemberRecord> {
         self.members.read().get(&id).filter(|member| !member.removed).cloned()
+    }
+
+    /// Whether a member only listens.
+    pub fn is_learner(&self, id: u64) -> bool {
+        self.members.read().get(&id).is_some_and(|member| member.is_learner && !member.removed)
     }
 
     /// Whether this id belonged to a member that was taken out.

@@ -45,15 +45,20 @@ impl Digests {
     }
 
     /// Another state has taken the place of this one: what was kept of it says nothing any more.
-    pub(super) fn replaced(&self, applied: &AppliedRecord) {
+    pub(super) fn restart(&self, applied: &AppliedRecord) {
         {
             let mut kept = self.kept.lock();
-            *kept = Kept { replacements: kept.replacements + 1, ..Kept::default() };
+            *kept = Kept { replacements: kept.replacements, ..Kept::default() };
         }
         self.applied(applied);
     }
 
-    /// How often another state has taken the place of this one.
+    /// A state that went wrong was replaced.
+    pub(super) fn count_replacement(&self) {
+        self.kept.lock().replacements += 1;
+    }
+
+    /// How often a state that went wrong was replaced.
     pub fn replacements(&self) -> u64 {
         self.kept.lock().replacements
     }

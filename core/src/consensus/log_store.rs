@@ -78,12 +78,17 @@ impl LogStore {
         Ok(entries.into_iter().map(|(id, payload)| Entry { log_id: to_log_id(id), payload }).collect())
     }
 
-    /// All entries of a range.
-    pub(super) async fn read_all(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
-        let entries = self.read(range.clone(), usize::MAX).await?;
-        if entries.len() as u64 != range.end.saturating_sub(range.start) {
-            let text = format!("entries {} to {} are not all in the log", range.start, range.end);
-            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    /// The first entry of a range that was purged, if any was.
+    pub(super) fn first_missing(&self, from: u64, until: u64) -> Option<u64> {
+        let kept = self.log.purged().map_or(0, |purged| purged.index + 1);
+        (from < until && from < kept).then_some(from)
+    }
+
+    /// The next entries of a range, as many as are read at a time.
+    pub(super) async fn next_entries(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
+        let entries = self.read(range.clone(), READ_BYTES).await?;
+        if entries.first().is_none_or(|first| first.log_id.index() != range.start) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("entry {} is not in the log", range.start)));
         }
         Ok(entries)
     }

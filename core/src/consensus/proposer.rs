@@ -204,12 +204,12 @@ impl Proposer {
             state.waiting_bytes = 0;
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.flights))
         };
-        // What waits was not tried. What flies may have been: nobody will tell any more.
         for waiting in waiting {
             let _ = waiting.answer.send(Err(error.clone()));
         }
+        // What waited was not tried. What flies may have been done: nobody will tell any more.
         for (_, answer) in flights.into_values().flat_map(|flight| flight.answers) {
-            let _ = answer.send(Err(error.clone()));
+            let _ = answer.send(Err(Code::Timeout.into()));
         }
         self.shared.work.notify_waiters();
         self.shared.work.notify_one();
@@ -305,11 +305,15 @@ impl Shared {
                     answers.push((first.since, first.answer));
                 }
             }
-            let flights: Vec<u64> =
-                state.flights.iter().filter(|(_, flight)| late(flight.oldest)).map(|(id, _)| *id).collect();
-            for id in flights {
-                answers.extend(state.flights.remove(&id).into_iter().flat_map(|flight| flight.answers));
+            // Each by its own age: those that waited for several leaders share an entry with young ones.
+            for flight in state.flights.values_mut().filter(|flight| late(flight.oldest)) {
+                let (gone, kept): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut flight.answers).into_iter().partition(|(since, _)| late(*since));
+                flight.oldest = kept.iter().map(|(since, _)| *since).min().unwrap_or_default();
+                flight.answers = kept;
+                answers.extend(gone);
             }
+            state.flights.retain(|_, flight| !flight.answers.is_empty());
             state.outstanding = state.outstanding.saturating_sub(answers.len());
             !answers.is_empty() && !state.waiting.is_empty()
         };

@@ -126,7 +126,10 @@ async fn finish(
     let data = SnapshotData::Received(spool);
     if transfer.replaces {
         let replaced = raft.with_state_machine(move |machine| Box::pin(machine.replace(meta, data))).await;
-        replaced.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let replaced = replaced.map_err(|error| error.to_string())?;
+        if let Err(error) = replaced {
+            return Err(error.to_string());
+        }
         transfer.installed = Some(vote);
         return Ok(());
     }

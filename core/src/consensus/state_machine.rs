@@ -33,6 +33,8 @@ pub struct StateMachine {
     last_applied: Option<LogId>,
     /// Whether there is a state that could be sent.
     has_snapshot: bool,
+    /// Entries before this one are in a state that took the place of another, and are not applied again.
+    ahead_until: u64,
     around: Around,
 }
 
@@ -65,19 +67,29 @@ impl StateMachine {
             membership: last_membership,
             has_snapshot: last_log_id.is_some(),
             last_applied: last_log_id,
+            ahead_until: 0,
             around,
         })
     }
 
     /// Replaces a state that went wrong by another member's, wherever that stands, and applies what comes behind it.
     pub(super) async fn replace(&mut self, meta: Meta, state: SnapshotData) -> io::Result<()> {
-        let before = self.last_applied;
-        self.install(&meta, state).await?;
-        let from = self.last_applied.map_or(0, |last| last.index() + 1);
-        let until = before.map_or(0, |last| last.index() + 1);
-        for entry in self.around.log.clone().read_all(from..until).await? {
-            self.apply_one(&entry)?;
+        let until = self.last_applied.map_or(0, |last| last.index() + 1);
+        let mut from = meta.last_log_id.map_or(0, |last| last.index() + 1);
+        if let Some(missing) = self.around.log.first_missing(from, until) {
+            let text = format!("the state ends before entry {missing}, which is not in the log any more");
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
+        self.install(&meta, state).await?;
+        self.ahead_until = from;
+        while from < until {
+            for entry in self.around.log.next_entries(from..until).await? {
+                self.apply_one(&entry)?;
+                from = entry.log_id.index() + 1;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.around.digests.count_replacement();
         Ok(())
     }
 
@@ -87,7 +99,7 @@ impl StateMachine {
             self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
         }
         self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
-        self.around.digests.replaced(self.machine.applied());
+        self.around.digests.restart(self.machine.applied());
         self.around.applied.send_replace(self.machine.applied().index);
         self.membership = meta.last_membership.clone();
         self.last_applied = meta.last_log_id;
@@ -144,7 +156,7 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
                 self.around.backing.settled().await?;
             }
             // A state that took the place of this one may be ahead of it.
-            if self.last_applied.is_some_and(|last| last.index() >= entry.log_id.index()) {
+            if entry.log_id.index() < self.ahead_until {
                 if let Some(responder) = responder {
                     responder.send(Done);
                 }

@@ -114,6 +114,10 @@ impl Node {
     /// The same where this member leads.
     pub(super) async fn lease_time_here(&self, id: i64) -> Result<Option<LeaseTime>> {
         self.linearizable().await?;
+        // The barrier may have been another leader's.
+        if !self.is_leader() {
+            return Err(Code::LeaderChanged.into());
+        }
         self.lessor.remaining(id)
     }
 

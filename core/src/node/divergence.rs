@@ -9,7 +9,7 @@
 //! Each applied entry leads to a digest over all that was ever changed; two that differ at the same entry have
 //! different states, whatever they look like. What changed on a disk afterwards only shows in checksums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,15 +73,22 @@ pub(super) async fn rebuild(node: Arc<Node>) {
 }
 
 impl Node {
-    /// The members whose state is not that of the most, by their digests.
+    /// The members whose state is not that of the most, by their digests at one entry.
     async fn compare_digests(&self) -> Vec<u64> {
         let answers = self.ask_others(|| request::Body::Digest(DigestRequest {})).await;
-        self.odd_ones(answers.into_iter().filter_map(|(id, answer)| {
-            let answer::Body::Digest(answer) = answer else { return None };
-            // Those that can be held against our own at one entry.
-            let common = answer.digests.iter().find_map(|theirs| Some((theirs.digest, self.digests.at(theirs.index)?)));
-            common.map(|(theirs, ours)| (id, theirs, ours))
-        }))
+        let mut digests: BTreeMap<u64, BTreeMap<u64, u64>> = BTreeMap::new();
+        for (id, answer) in answers {
+            let answer::Body::Digest(answer) = answer else { continue };
+            for digest in answer.digests {
+                digests.entry(digest.index).or_default().insert(id, digest.digest);
+            }
+        }
+        for (index, at) in &mut digests {
+            if let Some(own) = self.digests.at(*index) {
+                at.insert(self.identity.member_id, own);
+            }
+        }
+        digests.into_values().flat_map(|at| self.odd_ones(&at)).collect::<BTreeSet<u64>>().into_iter().collect()
     }
 
     /// The members whose keys' history is not that of the most, as far as all have it now.
@@ -89,12 +96,15 @@ impl Node {
         let Ok(own) = self.hash_kv(0).await else { return Vec::new() };
         let revision = own.hash_revision;
         let answers = self.ask_others(move || request::Body::Hash(HashRequest { revision })).await;
-        self.odd_ones(answers.into_iter().filter_map(|(id, answer)| {
+        let comparable = answers.into_iter().filter_map(|(id, answer)| {
             let answer::Body::Hash(answer) = answer else { return None };
             // One that has compacted something else, or is not so far, cannot be compared.
             let comparable = answer.error == 0 && answer.compact_revision == own.compact_revision;
-            comparable.then_some((id, u64::from(answer.hash), u64::from(own.hash)))
-        }))
+            comparable.then_some((id, u64::from(answer.hash)))
+        });
+        let mut hashes: BTreeMap<u64, u64> = comparable.collect();
+        hashes.insert(self.identity.member_id, u64::from(own.hash));
+        self.odd_ones(&hashes)
     }
 
     async fn ask_others(&self, body: impl Fn() -> request::Body) -> Vec<(u64, answer::Body)> {
@@ -107,19 +117,21 @@ impl Node {
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// Who differs from the most, of members whose value is compared with ours: (id, theirs, ours).
-    fn odd_ones(&self, compared: impl Iterator<Item = (u64, u64, u64)>) -> Vec<u64> {
-        let mut same = vec![self.identity.member_id];
-        let mut different: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (id, theirs, ours) in compared {
-            if theirs == ours { same.push(id) } else { different.entry(theirs).or_default().push(id) }
+    /// Who differs from what more than half of all voters have. Nobody if there is no such majority: then it cannot be
+    /// said who is wrong, and nobody's state may take another's place.
+    fn odd_ones(&self, values: &BTreeMap<u64, u64>) -> Vec<u64> {
+        let voters: BTreeSet<u64> =
+            self.members().iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for (_, value) in values.iter().filter(|(id, _)| voters.contains(id)) {
+            *counts.entry(*value).or_default() += 1;
         }
-        // Several that went wrong in different ways count as one each, and all of them against us.
-        let differing: usize = different.values().map(Vec::len).sum();
-        if differing > same.len() {
-            return same;
+        if counts.len() > 1 && counts.values().all(|count| *count * 2 <= voters.len()) {
+            tracing::error!(member = %self.config.name, "members have made different states of the same log, and none has a majority");
         }
-        different.into_values().flatten().collect()
+        let right = counts.into_iter().find(|(_, count)| *count * 2 > voters.len()).map(|(value, _)| value);
+        let Some(right) = right else { return Vec::new() };
+        values.iter().filter(|(_, value)| **value != right).map(|(id, _)| *id).collect()
     }
 
     pub(super) async fn raise_corrupt(&self, odd: u64) {

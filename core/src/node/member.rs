@@ -246,13 +246,12 @@ impl Node {
 
     /// Whether this member's state is known to differ from that of the others: it serves nobody until it has theirs.
     pub fn is_corrupt(&self) -> bool {
-        let alarms = self.state.alarms(AlarmType::Corrupt as i32);
-        alarms.iter().any(|alarm| alarm.member_id == self.identity.member_id)
+        self.state.has_alarm_of(AlarmType::Corrupt, self.identity.member_id)
     }
 
     /// Whether this member only listens, by the table of members.
     pub fn is_learner(&self) -> bool {
-        self.state.member(self.identity.member_id).is_some_and(|member| member.is_learner)
+        self.state.is_learner(self.identity.member_id)
     }
 
     /// Entries that took long to apply.

@@ -16,16 +16,26 @@ use super::Node;
 use crate::types::{Code, Result};
 
 /// Where reads wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ReadGate {
-    waiting: Mutex<Vec<Read>>,
+    /// `None` when the member has stopped.
+    waiting: Mutex<Option<Vec<Read>>>,
     work: Notify,
 }
+
+/// Reads that may wait; beyond that callers are told to come back.
+const MAX_WAITING: usize = 64 * 1024;
 
 #[derive(Debug)]
 struct Read {
     since: Duration,
     admit: oneshot::Sender<Result<()>>,
+}
+
+impl Default for ReadGate {
+    fn default() -> Self {
+        Self { waiting: Mutex::new(Some(Vec::new())), work: Notify::new() }
+    }
 }
 
 impl ReadGate {
@@ -34,6 +44,10 @@ impl ReadGate {
         let (admit, admitted) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
+            let waiting = waiting.as_mut().ok_or(Code::Stopped)?;
+            if waiting.len() >= MAX_WAITING {
+                return Err(Code::RequestTooManyRequests.into());
+            }
             waiting.push(Read { since: now, admit });
             if waiting.len() == 1 {
                 self.work.notify_one();
@@ -42,17 +56,24 @@ impl ReadGate {
         admitted.await.unwrap_or_else(|_| Err(Code::Stopped.into()))
     }
 
+    /// Does something with the reads that wait.
+    fn change<T: Default>(&self, change: impl FnOnce(&mut Vec<Read>) -> T) -> T {
+        self.waiting.lock().as_mut().map(change).unwrap_or_default()
+    }
+
     /// Lets those go whose time is over, and those who went away.
     fn give_up(&self, node: &Node) {
         let now = node.env.now();
         let mut late = Vec::new();
-        self.waiting.lock().retain_mut(|read| {
-            if now.saturating_sub(read.since) <= node.config.request_timeout() {
-                return !read.admit.is_closed();
-            }
-            let (gone, _) = oneshot::channel();
-            late.push((read.since, std::mem::replace(&mut read.admit, gone)));
-            false
+        self.change(|waiting| {
+            waiting.retain_mut(|read| {
+                if now.saturating_sub(read.since) <= node.config.request_timeout() {
+                    return !read.admit.is_closed();
+                }
+                let (gone, _) = oneshot::channel();
+                late.push((read.since, std::mem::replace(&mut read.admit, gone)));
+                false
+            })
         });
         for (since, admit) in late {
             // Whoever asked may have gone away.
@@ -69,7 +90,7 @@ pub(super) async fn run(node: Arc<Node>) {
             () = node.stopped.cancelled() => break,
             () = node.read_gate.work.notified() => {}
         }
-        let reads = std::mem::take(&mut *node.read_gate.waiting.lock());
+        let reads = node.read_gate.change(std::mem::take);
         if reads.is_empty() {
             continue;
         }
@@ -86,17 +107,18 @@ pub(super) async fn run(node: Arc<Node>) {
                 env.spawn("reads", Box::pin(async move { admit_at(&node, index, reads).await }));
             }
             None => {
-                node.read_gate.waiting.lock().extend(reads);
+                node.read_gate.change(|waiting| waiting.extend(reads));
                 node.read_gate.give_up(&node);
                 // No leader, or it changed: ask again a little later.
                 node.env.sleep(node.config.heartbeat_interval / 4).await;
             }
         }
-        if !node.read_gate.waiting.lock().is_empty() {
+        if node.read_gate.change(|waiting| !waiting.is_empty()) {
             node.read_gate.work.notify_one();
         }
     }
-    node.read_gate.waiting.lock().clear();
+    // Whoever comes now is told at once.
+    *node.read_gate.waiting.lock() = None;
 }
 
 fn admit(reads: Vec<Read>) {

@@ -27,11 +27,12 @@ type Change = ChangeMembers<u64, EmptyNode>;
 /// Follows the table while this member leads. Ends with the member.
 pub(super) async fn run(node: Arc<Node>) {
     let mut members = node.state.members_changed();
-    let mut reign = node.leadership.reign();
+    // Not before everything from earlier terms is applied: the table must be the newest.
+    let mut ticking = node.leadership.ticking();
     let mut metrics = node.raft.server_metrics();
     loop {
         node.set_peers();
-        let step = reign.borrow_and_update().and_then(|_| next_step(&node));
+        let step = ticking.borrow_and_update().then(|| next_step(&node)).flatten();
         let pause = if let Some((change, retain)) = step {
             let what = format!("{change:?}");
             let changed = tokio::select! {
@@ -59,7 +60,7 @@ pub(super) async fn run(node: Arc<Node>) {
             biased;
             () = node.stopped.cancelled() => return,
             changed = members.changed() => if changed.is_err() { return },
-            changed = reign.changed() => if changed.is_err() { return },
+            changed = ticking.changed() => if changed.is_err() { return },
             changed = metrics.changed() => if changed.is_err() { return },
             () = node.env.sleep(pause) => {}
         }
@@ -99,7 +100,9 @@ fn next_step(node: &Node) -> Option<(Change, bool)> {
     if !new.is_empty() {
         return Some((Change::AddNodes(new), true));
     }
-    let ready = |id: &u64| !voters.contains(id) && nodes.contains(id) && is_caught_up(&metrics, *id);
+    // One that is not there would only stand in the way of a quorum.
+    let is_there = |id: &u64| node.config.cluster.transport.connected_for(*id).is_some();
+    let ready = |id: &u64| !voters.contains(id) && nodes.contains(id) && is_there(id) && is_caught_up(&metrics, *id);
     let ready: BTreeSet<u64> =
         table.iter().filter(|(id, learner)| !**learner && ready(id)).map(|(id, _)| *id).collect();
     (!ready.is_empty()).then_some((Change::AddVoterIds(ready), true))

@@ -336,9 +336,15 @@ async fn publish_at_last(node: &Node) {
             Ok(()) => break,
             Err(_) if node.stopped.is_cancelled() => return,
             Err(error) => {
+                if matches!(error.code(), crate::types::Code::MemberExist) {
+                    node.fail("another start of this member is on record in the cluster: its data directory was copied or is an older one; remove the member and add it anew");
+                    return;
+                }
                 if said != Some(error.code()) {
                     let member = &node.config.name;
-                    tracing::warn!(%member, %error, "this member waits for a quorum of the cluster: start the others");
+                    let unavailable = error.code().grpc() == crate::types::GrpcCode::Unavailable;
+                    let why = if unavailable { "it waits for a quorum of the cluster: start the others" } else { "" };
+                    tracing::warn!(%member, %error, why, "this member is not on record in the cluster yet");
                     said = Some(error.code());
                 }
                 node.env.sleep(node.config.heartbeat_interval).await;
