@@ -132,7 +132,7 @@ func learner(p *pair) {
 	p.ctl("m4", "lease list")
 	p.ctl("m4", "lease timetolive 1234")
 	p.ctl("m4", "lease revoke 1234")
-	p.ctl("m4", "lease keep-alive --once 1234")
+	p.both("keep-alive at a learner", func(ctx context.Context, s *side) string { return keepAlive(ctx, s, "m4", 77) })
 	p.ctl("m4", "member list")
 	p.ctl("m4", "member remove 1234")
 	p.ctl("m4", "endpoint status")
@@ -143,18 +143,7 @@ func learner(p *pair) {
 	p.ctl("m4", "move-leader {m1}")
 	p.ctl("m4", "auth status")
 	p.both("watch at a learner", func(ctx context.Context, s *side) string {
-		watch, err := pb.NewWatchClient(s.at("m4")).Watch(ctx)
-		if err != nil {
-			return said(nil, err)
-		}
-		create := &pb.WatchCreateRequest{Key: []byte("key")}
-		if err := watch.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
-			return said(nil, err)
-		}
-		answer, err := watch.Recv()
-		if err != nil {
-			return said(nil, err)
-		}
-		return fmt.Sprint(answer.Created, answer.Canceled)
+		_, err := watch(ctx, s, "m4")
+		return said("created", err)
 	})
 }

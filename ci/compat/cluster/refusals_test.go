@@ -29,6 +29,9 @@ type ours struct {
 // prepare chooses ports for members whose peer URLs have these schemes.
 func prepare(t *testing.T, schemes ...string) *ours {
 	t.Helper()
+	if server.Keelkv() == server.Etcd() {
+		t.Skip("what keelkv's members say is not what etcd's do")
+	}
 	o := &ours{&server.Cluster{}, t}
 	t.Cleanup(func() {
 		for _, m := range o.Members {
@@ -222,8 +225,10 @@ func TestPlainListenerBehindHTTPS(t *testing.T) {
 	for _, m := range o.Members {
 		m.With("--peer-auto-tls")
 	}
-	o.launch(o.Members...)
+	// The two come first: the third one reaches them, so it could lead, and they could not pass on to it what they are asked.
+	o.launch(o.Members[:2]...)
 	o.serve(o.Members[:2]...)
+	o.launch(third)
 	o.says(o.Members[0], "no connection to peer", "it does not speak TLS")
 	o.says(third, "rejected connection on peer endpoint", "TLS")
 	third.Kill()

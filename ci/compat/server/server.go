@@ -192,7 +192,12 @@ func (s *Server) ready(ctx context.Context) error {
 		ready := err == nil && settled(try, connection)
 		cancelTry()
 		if ready {
-			return nil
+			select {
+			case <-s.exited:
+				return fmt.Errorf("it ended, and another process answers in its place: %w", s.waitErr)
+			default:
+				return nil
+			}
 		}
 		select {
 		case <-s.exited:
@@ -263,16 +268,22 @@ func (s *Server) Terminate(ctx context.Context) error {
 	}
 }
 
+// given are the ports that were chosen already: the system may offer one again before its member listens.
+var given sync.Map
+
 func freePorts(count int) ([]int, error) {
 	var ports []int
-	for range count {
+	for len(ports) < count {
 		// Held until all are chosen, so that they differ.
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
 		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		port := listener.Addr().(*net.TCPAddr).Port
+		if _, taken := given.LoadOrStore(port, true); !taken {
+			ports = append(ports, port)
+		}
 	}
 	return ports, nil
 }
