@@ -76,6 +76,11 @@ impl StateView {
         self.members.read().get(&id).filter(|member| !member.removed).cloned()
     }
 
+    /// Whether this id belongs to a member, or did.
+    pub fn knows(&self, id: u64) -> bool {
+        self.members.read().contains_key(&id)
+    }
+
     /// Whether a member only listens.
     pub fn is_learner(&self, id: u64) -> bool {
         self.members.read().get(&id).is_some_and(|member| member.is_learner && !member.removed)

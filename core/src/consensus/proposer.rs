@@ -96,7 +96,22 @@ struct Flight {
     oldest: Duration,
     term: u64,
     entry: Packed,
-    answers: Vec<(Duration, oneshot::Sender<Applied>)>,
+    /// One for each command, in their order; `None` once it was given up.
+    answers: Vec<Slot>,
+}
+
+/// Since when somebody waits for an answer, and who.
+type Slot = (Duration, Option<oneshot::Sender<Applied>>);
+
+impl Flight {
+    /// Who still waits.
+    fn waiting(self) -> impl Iterator<Item = oneshot::Sender<Applied>> {
+        self.answers.into_iter().filter_map(|(_, answer)| answer)
+    }
+
+    fn count(&self) -> usize {
+        self.answers.iter().filter(|(_, answer)| answer.is_some()).count()
+    }
 }
 
 impl Proposer {
@@ -176,7 +191,7 @@ impl Proposer {
         if let Some(landed) = self.shared.take(origin.flight) {
             for ((_, answer), applied) in landed.answers.into_iter().zip(answers) {
                 // Whoever asked may have gone away.
-                let _ = answer.send(applied);
+                let _ = answer.map(|answer| answer.send(applied));
             }
         }
     }
@@ -208,7 +223,7 @@ impl Proposer {
             let _ = waiting.answer.send(Err(error.clone()));
         }
         // What waited was not tried. What flies may have been done: nobody will tell any more.
-        for (_, answer) in flights.into_values().flat_map(|flight| flight.answers) {
+        for answer in flights.into_values().flat_map(Flight::waiting) {
             let _ = answer.send(Err(Code::Timeout.into()));
         }
         self.shared.work.notify_waiters();
@@ -262,7 +277,7 @@ impl Shared {
         let (landed, wake) = {
             let mut state = self.state.lock();
             let landed = state.flights.remove(&flight)?;
-            state.outstanding = state.outstanding.saturating_sub(landed.answers.len());
+            state.outstanding = state.outstanding.saturating_sub(landed.count());
             (landed, !state.waiting.is_empty())
         };
         if wake {
@@ -272,7 +287,7 @@ impl Shared {
     }
 
     fn fail(&self, flight: u64, code: Code) {
-        for (_, answer) in self.take(flight).into_iter().flat_map(|flight| flight.answers) {
+        for answer in self.take(flight).into_iter().flat_map(Flight::waiting) {
             let _ = answer.send(Err(code.into()));
         }
     }
@@ -285,6 +300,7 @@ impl Shared {
             state.refused = true;
             let commands = refused.entry.commands().iter().cloned();
             for (command, (since, answer)) in commands.zip(refused.answers).rev() {
+                let Some(answer) = answer else { continue };
                 let bytes = command.encoded_len();
                 state.waiting_bytes += bytes;
                 state.waiting.push_front(Waiting { command, bytes, since, answer });
@@ -296,29 +312,33 @@ impl Shared {
     fn give_up_late(&self, core: &impl Submit) {
         let now = self.env.now();
         let late = |since: Duration| now.saturating_sub(since) > self.timeout;
-        let mut answers = Vec::new();
+        let (mut untried, mut answers) = (Vec::new(), Vec::new());
         let wake = {
             let mut state = self.state.lock();
             while state.waiting.front().is_some_and(|first| late(first.since)) {
                 if let Some(first) = state.waiting.pop_front() {
                     state.waiting_bytes -= first.bytes;
-                    answers.push((first.since, first.answer));
+                    untried.push(first.answer);
                 }
             }
             // Each by its own age: those that waited for several leaders share an entry with young ones.
             for flight in state.flights.values_mut().filter(|flight| late(flight.oldest)) {
-                let (gone, kept): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut flight.answers).into_iter().partition(|(since, _)| late(*since));
-                flight.oldest = kept.iter().map(|(since, _)| *since).min().unwrap_or_default();
-                flight.answers = kept;
-                answers.extend(gone);
+                for (since, answer) in flight.answers.iter_mut().filter(|(since, _)| late(*since)) {
+                    answers.extend(answer.take().map(|answer| (*since, answer)));
+                }
+                let kept = flight.answers.iter().filter(|(_, answer)| answer.is_some());
+                flight.oldest = kept.map(|(since, _)| *since).min().unwrap_or_default();
             }
-            state.flights.retain(|_, flight| !flight.answers.is_empty());
-            state.outstanding = state.outstanding.saturating_sub(answers.len());
+            state.flights.retain(|_, flight| flight.count() > 0);
+            state.outstanding = state.outstanding.saturating_sub(answers.len() + untried.len());
             !answers.is_empty() && !state.waiting.is_empty()
         };
         if wake {
             self.work.notify_one();
+        }
+        for answer in untried {
+            // There was nobody to hand it to; what the caller reads in etcd is the end of its wait for one.
+            let _ = answer.send(Err(Error::new(Code::DeadlineExceeded, "context deadline exceeded")));
         }
         for (since, answer) in answers {
             let _ = answer.send(Err(core.late(since).into()));
@@ -341,7 +361,7 @@ impl State {
             // Whoever asked may have gone away; the command was accepted and is carried out.
             bytes += first.bytes;
             commands.push(first.command);
-            answers.push((first.since, first.answer));
+            answers.push((first.since, Some(first.answer)));
         }
         let flight = self.next_flight;
         self.next_flight += 1;
@@ -372,5 +392,87 @@ impl Landing {
 impl std::fmt::Debug for Landing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Landing").field("flight", &self.flight).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelkv_proto::etcdserverpb::CompactionResponse;
+
+    use super::*;
+    use crate::env::TokioEnv;
+    use crate::types::Reply;
+
+    /// Takes everything and does nothing with it.
+    struct Nowhere;
+
+    impl Submit for Nowhere {
+        async fn route(&self, _refused: bool) -> Route {
+            Route { leader: 1, term: 1 }
+        }
+
+        async fn submit(&self, _entry: Packed, _route: Route, landing: Landing) {
+            drop(landing);
+        }
+
+        fn late(&self, _since: Duration) -> Code {
+            Code::Timeout
+        }
+    }
+
+    fn proposer(timeout: Duration) -> Proposer {
+        let env: Arc<dyn Env> = TokioEnv::new(tokio::runtime::Handle::current());
+        Proposer::new(env, timeout, 7, 8)
+    }
+
+    fn answers(count: i64) -> Vec<Applied> {
+        let header = |revision| keelkv_proto::etcdserverpb::ResponseHeader { revision, ..Default::default() };
+        (0..count).map(|at| Ok(Reply::Compaction(CompactionResponse { header: Some(header(at)) }))).collect()
+    }
+
+    #[tokio::test]
+    async fn answers_find_their_requests_though_older_ones_were_given_up() {
+        let proposer = proposer(Duration::from_millis(20));
+        let old = proposer.enqueue(Command::default()).expect("there is room");
+        while proposer.shared.env.now() < Duration::from_millis(25) {
+            tokio::task::yield_now().await;
+        }
+        let young = proposer.enqueue(Command::default()).expect("there is room");
+        let route = Route { leader: 1, term: 1 };
+        let (entry, _) = proposer.shared.pack(route).expect("two wait");
+        assert_eq!(entry.commands().len(), 2);
+        proposer.shared.give_up_late(&Nowhere);
+        assert_eq!(old.await.expect("answered").map_err(|error| error.code()), Err(Code::Timeout));
+        proposer.applied(entry.origin(), answers(2));
+        assert_eq!(young.await.expect("answered"), answers(2).remove(1));
+        assert_eq!(proposer.pending(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_waits_again_and_what_was_overtaken_is_lost() {
+        let proposer = proposer(Duration::from_secs(60));
+        let first = proposer.enqueue(Command::default()).expect("there is room");
+        let (_, flight) = proposer.shared.pack(Route { leader: 1, term: 1 }).expect("one waits");
+        Landing { shared: Arc::clone(&proposer.shared), flight }.refused();
+        let (entry, _) = proposer.shared.pack(Route { leader: 2, term: 2 }).expect("it waits again");
+        proposer.term_applied(2);
+        assert_eq!(proposer.pending(), 1, "it may still come by");
+        let other = Origin { run: 9, ..entry.origin() };
+        proposer.applied(other, answers(1));
+        assert_eq!(proposer.pending(), 1, "that was of another run");
+        proposer.term_applied(3);
+        assert_eq!(first.await.expect("answered").map_err(|error| error.code()), Err(Code::TimeoutDueToLeaderFail));
+    }
+
+    #[tokio::test]
+    async fn at_the_end_what_flies_may_have_been_done() {
+        let proposer = proposer(Duration::from_secs(60));
+        let flies = proposer.enqueue(Command::default()).expect("there is room");
+        proposer.shared.pack(Route { leader: 1, term: 1 }).expect("one waits");
+        let waits = proposer.enqueue(Command::default()).expect("there is room");
+        proposer.close(Code::Stopped.into());
+        assert_eq!(flies.await.expect("answered").map_err(|error| error.code()), Err(Code::Timeout));
+        assert_eq!(waits.await.expect("answered").map_err(|error| error.code()), Err(Code::Stopped));
+        assert!(proposer.enqueue(Command::default()).is_err());
     }
 }

@@ -53,6 +53,7 @@ impl Node {
             let tried = if self.is_leader() { self.renew_here(id).await } else { self.renew_there(id).await };
             match tried {
                 Err(error) if self.is_passing(&error) && self.env.now() < deadline => self.wait_a_little().await?,
+                Err(error) if error.code() == Code::NoLeader => return Err(error),
                 Err(error) if self.is_passing(&error) => return Err(Code::Timeout.into()),
                 tried => return tried,
             }
@@ -105,6 +106,7 @@ impl Node {
             let tried = if self.is_leader() { self.lease_time_here(id).await } else { self.lease_time_there(id).await };
             match tried {
                 Err(error) if self.is_passing(&error) && self.env.now() < deadline => self.wait_a_little().await?,
+                Err(error) if error.code() == Code::NoLeader => return Err(error),
                 Err(error) if self.is_passing(&error) => return Err(Code::Timeout.into()),
                 tried => return tried,
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keelkv_proto::keelkv::AppliedRecord;
 use openraft::{EmptyNode, EntryPayload, Membership};
 use tokio::sync::oneshot;
 
@@ -11,9 +12,18 @@ use crate::storage::log::{EntryId, Log, SavedVote};
 
 /// Writes to the end of the log that this member is the only one, in a term of its own. All entries before that stay:
 /// some may never have had a quorum, but none that had one is lost.
-pub(super) async fn stand_alone(log: &Log<Payload>, identity: &Identity) -> Result<(), StartError> {
+pub(super) async fn stand_alone(
+    log: &Log<Payload>,
+    identity: &Identity,
+    applied: &AppliedRecord,
+) -> Result<(), StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::new(format!("cannot force a new cluster: {error}"));
     let me = identity.member_id;
+    // What was applied was committed, even if this member's own log had not come so far yet.
+    let reached = applied.index.checked_sub(1).map(|index| EntryId::new(applied.term, index));
+    if let Some(reached) = reached.filter(|reached| log.last().is_none_or(|last| last.index < reached.index)) {
+        log.purge(reached).map_err(|error| failed(&error))?;
+    }
     let Some(last) = log.last() else {
         return Err(failed(&"this member has no data; start it without --force-new-cluster"));
     };

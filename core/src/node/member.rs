@@ -251,7 +251,10 @@ impl Node {
 
     /// Whether this member only listens, by the table of members.
     pub fn is_learner(&self) -> bool {
-        self.state.is_learner(self.identity.member_id)
+        let me = self.identity.member_id;
+        // One that has just joined knows it from those it asked, before it has applied its own addition.
+        let told = || self.identity.members.iter().any(|member| member.id == me && member.is_learner);
+        if self.state.knows(me) { self.state.is_learner(me) } else { told() }
     }
 
     /// Entries that took long to apply.

@@ -71,13 +71,13 @@ impl ReadGate {
                     return !read.admit.is_closed();
                 }
                 let (gone, _) = oneshot::channel();
-                late.push((read.since, std::mem::replace(&mut read.admit, gone)));
+                late.push(std::mem::replace(&mut read.admit, gone));
                 false
             })
         });
-        for (since, admit) in late {
+        for admit in late {
             // Whoever asked may have gone away.
-            let _ = admit.send(Err(node.timeout_code(since).into()));
+            let _ = admit.send(Err(Code::Timeout.into()));
         }
     }
 }

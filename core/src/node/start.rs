@@ -87,7 +87,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     // What a member that is alone applies is in its log, durably: one that ends earlier has lost acknowledged writes.
     // With others it is agreed on as soon as they have it, and the state may be durable first. Nothing was promised
     // for what the log lacks then, and the library goes on behind the state.
-    let applied = machine.applied().index;
+    let applied_at = machine.applied().clone();
+    let applied = applied_at.index;
     let alone = is_alone(&identity, machine.applied()).map_err(at("cannot open the state"))?;
     if alone && log.last().map_or(0, |last| last.index + 1) < applied {
         return Err(StartError::new(format!(
@@ -102,7 +103,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         )));
     }
     if config.cluster.force_new {
-        force_new::stand_alone(&log, &identity).await?;
+        force_new::stand_alone(&log, &identity, &applied_at).await?;
     }
     let slow = SlowApply::new(config.slow_apply);
     let lost = "states are neither sent nor taken from now on";
