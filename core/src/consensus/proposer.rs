@@ -190,8 +190,10 @@ impl Proposer {
         }
         if let Some(landed) = self.shared.take(origin.flight) {
             for ((_, answer), applied) in landed.answers.into_iter().zip(answers) {
-                // Whoever asked may have gone away.
-                let _ = answer.map(|answer| answer.send(applied));
+                if let Some(answer) = answer {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(applied);
+                }
             }
         }
     }

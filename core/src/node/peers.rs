@@ -185,7 +185,7 @@ impl Node {
             request::Body::Cluster(request) => answer::Body::Cluster(self.cluster(&request)),
             request::Body::Digest(_) => answer::Body::Digest(DigestAnswer { digests: self.digests.sample() }),
             request::Body::State(_) => {
-                self.send_state(from).await?;
+                self.send_state(from)?;
                 answer::Body::State(StateAnswer {})
             }
             request::Body::Hash(request) => {
@@ -223,7 +223,7 @@ impl Node {
     }
 
     /// Sends this member's state to one whose own went wrong. Returns when that is under way.
-    async fn send_state(self: Arc<Self>, member: u64) -> Result<(), String> {
+    fn send_state(self: Arc<Self>, member: u64) -> Result<(), String> {
         if self.is_corrupt() {
             return Err("the state of this member is corrupt, too".to_owned());
         }

@@ -343,9 +343,11 @@ async fn publish_at_last(node: &Node) {
                 }
                 if said != Some(error.code()) {
                     let member = &node.config.name;
-                    let unavailable = error.code().grpc() == crate::types::GrpcCode::Unavailable;
-                    let why = if unavailable { "it waits for a quorum of the cluster: start the others" } else { "" };
-                    tracing::warn!(%member, %error, why, "this member is not on record in the cluster yet");
+                    if error.code().grpc() == crate::types::GrpcCode::Unavailable {
+                        tracing::warn!(%member, %error, "this member waits for a quorum of the cluster: start the others");
+                    } else {
+                        tracing::warn!(%member, %error, "this member is not on record in the cluster yet");
+                    }
                     said = Some(error.code());
                 }
                 node.env.sleep(node.config.heartbeat_interval).await;
