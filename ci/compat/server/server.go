@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -268,22 +269,26 @@ func (s *Server) Terminate(ctx context.Context) error {
 	}
 }
 
-// given are the ports that were chosen already: the system may offer one again before its member listens.
+// given are the ports that were chosen already: one may look free again before its member listens.
 var given sync.Map
 
+// freePorts chooses ports below those that the system gives to whoever dials: else a connection between two members
+// could take one between its choice and its use.
 func freePorts(count int) ([]int, error) {
 	var ports []int
-	for len(ports) < count {
-		// Held until all are chosen, so that they differ.
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for attempt := 0; len(ports) < count; attempt++ {
+		port := 12000 + rand.IntN(20000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil && attempt < 1000 {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
-		defer listener.Close()
-		port := listener.Addr().(*net.TCPAddr).Port
-		if _, taken := given.LoadOrStore(port, true); !taken {
-			ports = append(ports, port)
-		}
+		listener.Close()
+		ports = append(ports, port)
 	}
 	return ports, nil
 }
