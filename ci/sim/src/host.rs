@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keelkv_core::env::Env;
 use keelkv_core::node::{Node, NodeConfig};
+use keelkv_core::storage::log::disk::Disk;
 use keelkv_core::storage::log::{Crash, SimDisk};
 use keelkv_core::storage::memory::MemoryEngine;
 use parking_lot::Mutex;
@@ -28,6 +29,11 @@ impl Disks {
     /// Empty ones.
     pub(crate) fn new() -> Self {
         Self { disk: SimDisk::new(), engine: Arc::default() }
+    }
+
+    /// Whether a state from another member is about to take the place of this one's.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.disk.open("state.installing").is_ok()
     }
 
     /// What is left of them.

@@ -8,7 +8,6 @@ use prost::Message;
 
 use super::digest;
 use super::fault::Fault;
-use super::install;
 use super::sinks::Sinks;
 use super::state_view::StateView;
 use crate::env::{Env, planted};
@@ -87,7 +86,6 @@ impl Machine {
     /// Reads the state from the engine; blocks for as long as that takes. The sinks are told of the
     /// leases that there are.
     pub fn open(env: &Arc<dyn Env>, backing: Backing, sinks: Sinks) -> Result<Self, Fault> {
-        install::clear_interrupted(&backing)?;
         let applied = read_applied(&backing)?;
         let state = Arc::<StateView>::default();
         state.reload(&backing, applied.cluster_version.clone())?;
@@ -120,6 +118,9 @@ impl Machine {
         // That none is left out is openraft's part; its own test suite applies some with gaps.
         if at.index <= self.applied.index {
             return Err(Fault::new(format!("entry {} comes after {}", at.index, self.applied.index)));
+        }
+        if self.compactor.is_none() {
+            return Err(Fault::new("a snapshot was installed in part only: restart the member"));
         }
         let mut compactions = Vec::new();
         let mut answers = Vec::new();

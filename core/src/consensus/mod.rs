@@ -19,6 +19,7 @@ mod receiving;
 mod sending;
 mod slow_apply;
 mod snapshot_data;
+mod spool;
 mod state_machine;
 #[cfg(test)]
 mod suite_tests;
@@ -38,5 +39,6 @@ pub use self::raft_types::{
 };
 pub use self::receiving::Receiving;
 pub use self::slow_apply::SlowApply;
-pub use self::snapshot_data::{SnapshotData, Spool, SpoolPlace};
+pub use self::snapshot_data::SnapshotData;
+pub use self::spool::Spool;
 pub use self::state_machine::{Around, Snapshot, SnapshotBuilder, StateMachine};

@@ -1,25 +1,45 @@
-//! Takes a state from the leader, piece by piece, and has it installed when it is whole.
+//! Takes a state from another member, piece by piece, and has it installed when it is whole.
+//!
+//! ```text
+//! offer, pieces ──> spool on the disk ──end──> installation ──> outcome
+//! ```
+//!
+//! A connection may break at any time, and what it brought stays: the sender offers the same state again and hears how
+//! much of it is there. The installation goes on by itself once it has begun, and whoever asks again hears its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use keelkv_proto::keelkv::LogPosition;
-use keelkv_proto::keelkv::peer::{SnapshotAnswer, SnapshotEnd, SnapshotPiece, SnapshotRequest, snapshot_request::Step};
+use keelkv_proto::keelkv::peer::{
+    SnapshotAnswer, SnapshotEnd, SnapshotOffer, SnapshotPiece, SnapshotRequest, snapshot_request::Step,
+};
 use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
 use openraft::storage::SnapshotMeta;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::snapshot_data::{SnapshotData, Spool, SpoolPlace};
+use super::snapshot_data::SnapshotData;
+use super::spool::{self, Spool};
 use super::state_machine::{Snapshot, StateMachine};
 use super::{RaftConfig, Vote, decode_stored_membership, wire};
-use crate::env::Aside;
+use crate::env::{Aside, Env};
+use crate::storage::log::disk::Disk;
 
-/// What arrives at one member. One transfer at a time: a new offer takes the place of an older one.
-#[derive(Debug)]
+/// A transfer of which nothing arrives for this long is given up.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// What arrives at one member. One transfer at a time: a new offer takes the place of an older one, unless that is
+/// being installed.
+#[derive(Clone, Debug)]
 pub struct Receiving {
-    place: SpoolPlace,
+    env: Arc<dyn Env>,
+    disk: Arc<dyn Disk>,
+    /// All that touches the disk is done there, and everything else about a transfer with it: in one order.
     aside: Arc<Aside>,
-    transfer: Mutex<Option<Transfer>>,
+    current: Arc<Mutex<Option<Transfer>>>,
 }
 
 #[derive(Debug)]
@@ -30,15 +50,22 @@ struct Transfer {
     replaces: bool,
     pieces: u64,
     checksum: u32,
-    /// Taken when all is there.
-    spool: Option<Spool>,
-    installed: Option<Vote>,
+    arrived: Arrived,
 }
 
+#[derive(Debug)]
+enum Arrived {
+    Part(Spool),
+    Whole(Outcome),
+}
+
+/// Comes to be the vote of this member after the installation, or why there was none.
+type Outcome = watch::Receiver<Option<Result<Vote, String>>>;
+
 impl Receiving {
-    /// Nothing yet. Pieces are kept in `place`, and written by `aside`.
-    pub fn new(place: SpoolPlace, aside: Arc<Aside>) -> Self {
-        Self { place, aside, transfer: Mutex::default() }
+    /// Nothing yet. What arrives is kept on `disk`, and written by `aside`.
+    pub fn new(env: Arc<dyn Env>, disk: Arc<dyn Disk>, aside: Arc<Aside>) -> Self {
+        Self { env, disk, aside, current: Arc::default() }
     }
 
     /// Takes one step of a transfer; an error is told to the sender, which then begins anew. A state that takes the
@@ -50,91 +77,174 @@ impl Receiving {
         is_corrupt: bool,
     ) -> Result<SnapshotAnswer, String> {
         let vote = wire::vote(request.ballot)?;
-        if matches!(&request.step, Some(Step::Offer(offer)) if offer.replaces && !is_corrupt) {
-            return Err("the state of this member is as it should be".to_owned());
-        }
-        let mut current = self.transfer.lock().await;
-        if let Some(Step::Offer(offer)) = &request.step
+        let (this, raft) = (self.clone(), raft.clone());
+        let take = move || this.take(raft, vote, request, is_corrupt);
+        let (pieces, installed) = self.aside.run(take).await.ok_or("the thread that writes states was lost")??;
+        let Some(mut installed) = installed else { return Ok(SnapshotAnswer { pieces, ballot: None }) };
+        let outcome = installed.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let vote = outcome.unwrap_or_else(|| Err("the member stops".to_owned()))?;
+        Ok(SnapshotAnswer { pieces, ballot: Some(wire::ballot(&vote)) })
+    }
+
+    /// How many pieces are there after the step; and where the outcome will be, if it was the last.
+    fn take(
+        &self,
+        raft: Raft<RaftConfig, StateMachine>,
+        vote: Vote,
+        request: SnapshotRequest,
+        is_corrupt: bool,
+    ) -> Result<(u64, Option<Outcome>), String> {
+        let mut current = self.current.lock();
+        let step = request.step.ok_or("a snapshot without a step")?;
+        if let Step::Offer(offer) = &step
             && current.as_ref().is_none_or(|transfer| transfer.id != request.transfer)
         {
-            tracing::info!(last = ?offer.last, "a snapshot is on its way to this member");
-            let spool = Spool::open(&self.place).map_err(|error| format!("no place for a snapshot: {error}"))?;
-            *current = Some(Transfer {
-                id: request.transfer,
-                last: offer.last,
-                membership: Bytes::copy_from_slice(&offer.membership),
-                replaces: offer.replaces,
-                pieces: 0,
-                checksum: 0,
-                spool: Some(spool),
-                installed: None,
-            });
+            if current.as_ref().is_some_and(Transfer::is_being_installed) {
+                return Err("this member installs another snapshot just now".to_owned());
+            }
+            if offer.replaces && !is_corrupt {
+                return Err("the state of this member is as it should be".to_owned());
+            }
+            if !offer.replaces && vote < raft.server_metrics().borrow_watched().vote {
+                return Err("a snapshot from a leader of an earlier term".to_owned());
+            }
+            *current = Some(self.begin(request.transfer, offer)?);
         }
         let transfer = current.as_mut().filter(|transfer| transfer.id == request.transfer);
         let transfer = transfer.ok_or("the snapshot is not expected: offer it first")?;
-        match request.step.ok_or("a snapshot without a step")? {
+        match step {
             Step::Offer(_) => {}
-            Step::Piece(piece) => self.take(transfer, piece).await?,
-            Step::End(end) => finish(transfer, raft, vote, &end).await?,
+            Step::Piece(piece) => transfer.take(&piece)?,
+            Step::End(end) => return Ok((transfer.pieces, Some(self.finish(transfer, raft, vote, &end)?))),
         }
-        Ok(SnapshotAnswer { pieces: transfer.pieces, ballot: transfer.installed.as_ref().map(wire::ballot) })
+        Ok((transfer.pieces, None))
     }
 
-    async fn take(&self, transfer: &mut Transfer, piece: SnapshotPiece) -> Result<(), String> {
-        if piece.number < transfer.pieces {
+    fn begin(&self, id: u64, offer: &SnapshotOffer) -> Result<Transfer, String> {
+        tracing::info!(last = ?offer.last, "a snapshot is on its way to this member");
+        let spool = Spool::begin(&self.disk).map_err(|error| no_place(&error))?;
+        let (current, env) = (Arc::downgrade(&self.current), Arc::clone(&self.env));
+        let (disk, aside) = (Arc::downgrade(&self.disk), Arc::downgrade(&self.aside));
+        self.env.spawn("abandoned-snapshot", Box::pin(give_up(env, id, current, disk, aside)));
+        Ok(Transfer {
+            id,
+            last: offer.last,
+            membership: Bytes::copy_from_slice(&offer.membership),
+            replaces: offer.replaces,
+            pieces: 0,
+            checksum: 0,
+            arrived: Arrived::Part(spool),
+        })
+    }
+
+    /// Begins the installation, if it has not begun.
+    fn finish(
+        &self,
+        transfer: &mut Transfer,
+        raft: Raft<RaftConfig, StateMachine>,
+        vote: Vote,
+        end: &SnapshotEnd,
+    ) -> Result<Outcome, String> {
+        if let Arrived::Whole(outcome) = &transfer.arrived {
+            return Ok(outcome.clone());
+        }
+        if (end.pieces, end.checksum) != (transfer.pieces, transfer.checksum) {
+            return Err(format!("the snapshot has {} pieces here, and {} were sent", transfer.pieces, end.pieces));
+        }
+        // The library takes it for granted that no leader sends what is beyond its own term.
+        if transfer.last.is_some_and(|last| last.term > vote.leader_id.term) {
+            return Err("a snapshot from a later term than its sender's".to_owned());
+        }
+        let meta = SnapshotMeta {
+            last_log_id: transfer.last.map(wire::at),
+            last_membership: decode_stored_membership(&transfer.membership).map_err(|error| error.to_string())?,
+        };
+        let (told, outcome) = watch::channel(None);
+        let Arrived::Part(spool) = std::mem::replace(&mut transfer.arrived, Arrived::Whole(outcome.clone())) else {
+            return Ok(outcome);
+        };
+        let (replaces, data) = (transfer.replaces, SnapshotData::Received(spool));
+        let (disk, aside) = (Arc::clone(&self.disk), Arc::clone(&self.aside));
+        let install = async move {
+            let installed = if replaces {
+                let replaced = raft.with_state_machine(move |machine| Box::pin(machine.replace(meta, data))).await;
+                replaced
+                    .map_err(|error| error.to_string())
+                    .and_then(|replaced| replaced.map_err(|error| error.to_string()))
+                    .map(|()| vote)
+            } else {
+                let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data }).await;
+                answer.map(|answer| answer.vote).map_err(|error| error.to_string())
+            };
+            if let Err(error) = &installed {
+                tracing::warn!(error, "a snapshot was not installed");
+            }
+            // One that was refused at the last moment.
+            aside.run(move || spool::sweep(&disk)).await;
+            told.send_replace(Some(installed));
+        };
+        self.env.spawn("install-snapshot", Box::pin(install));
+        Ok(outcome)
+    }
+}
+
+impl Transfer {
+    fn is_being_installed(&self) -> bool {
+        matches!(&self.arrived, Arrived::Whole(outcome) if outcome.borrow().is_none() && outcome.has_changed().is_ok())
+    }
+
+    fn take(&mut self, piece: &SnapshotPiece) -> Result<(), String> {
+        if piece.number < self.pieces {
             // It was taken before, and the answer was lost.
             return Ok(());
         }
-        if piece.number > transfer.pieces {
-            return Err(format!("piece {} of the snapshot came after {}", piece.number, transfer.pieces));
+        if piece.number > self.pieces {
+            return Err(format!("piece {} of the snapshot came after {}", piece.number, self.pieces));
         }
         if crc32c::crc32c(&piece.chunk) != piece.checksum {
             return Err(format!("piece {} of the snapshot was damaged on its way", piece.number));
         }
-        let mut spool = transfer.spool.take().ok_or("the snapshot is complete already")?;
-        let work = move || (spool.push(piece.chunk), spool);
-        let (pushed, spool) = self.aside.run(work).await.ok_or("the thread that writes snapshots was lost")?;
-        transfer.spool = Some(spool);
-        pushed.map_err(|error| format!("no place for a snapshot: {error}"))?;
-        transfer.pieces += 1;
-        transfer.checksum = crc32c::crc32c_append(transfer.checksum, &piece.checksum.to_be_bytes());
+        let Arrived::Part(spool) = &mut self.arrived else { return Err("the snapshot is complete already".to_owned()) };
+        spool.push(&piece.chunk, piece.checksum).map_err(|error| no_place(&error))?;
+        self.pieces += 1;
+        self.checksum = crc32c::crc32c_append(self.checksum, &piece.checksum.to_be_bytes());
         Ok(())
     }
 }
 
-async fn finish(
-    transfer: &mut Transfer,
-    raft: &Raft<RaftConfig, StateMachine>,
-    vote: Vote,
-    end: &SnapshotEnd,
-) -> Result<(), String> {
-    if transfer.installed.is_some() {
-        return Ok(());
+/// Lets go of a transfer whose sender is gone for good. Ends with it, or with the member.
+async fn give_up(
+    env: Arc<dyn Env>,
+    id: u64,
+    current: Weak<Mutex<Option<Transfer>>>,
+    disk: Weak<dyn Disk>,
+    aside: Weak<Aside>,
+) {
+    let mut seen = 0;
+    loop {
+        env.sleep(ABANDONED).await;
+        let (Some(current), Some(disk), Some(aside)) = (current.upgrade(), disk.upgrade(), aside.upgrade()) else {
+            return;
+        };
+        let swept = aside.run(move || {
+            let mut current = current.lock();
+            let transfer = current.as_ref().filter(|transfer| transfer.id == id);
+            let Some(Transfer { pieces, arrived: Arrived::Part(_), .. }) = transfer else { return None };
+            if *pieces > seen {
+                return Some(*pieces);
+            }
+            tracing::warn!(pieces, "the rest of a snapshot does not come: what arrived is let go of");
+            *current = None;
+            if let Err(error) = spool::sweep(&disk) {
+                tracing::warn!(%error, "part of a snapshot stays on the disk until the next one");
+            }
+            None
+        });
+        let Some(Some(pieces)) = swept.await else { return };
+        seen = pieces;
     }
-    if (end.pieces, end.checksum) != (transfer.pieces, transfer.checksum) {
-        return Err(format!("the snapshot has {} pieces here, and {} were sent", transfer.pieces, end.pieces));
-    }
-    let spool = transfer.spool.take().ok_or("the snapshot is being installed already")?;
-    let meta = SnapshotMeta {
-        last_log_id: transfer.last.map(wire::at),
-        last_membership: decode_stored_membership(&transfer.membership).map_err(|error| error.to_string())?,
-    };
-    // The library takes it for granted that no leader sends what is beyond its own term.
-    if transfer.last.is_some_and(|last| last.term > vote.leader_id.term) {
-        return Err("a snapshot from a later term than its sender's".to_owned());
-    }
-    let data = SnapshotData::Received(spool);
-    if transfer.replaces {
-        let replaced = raft.with_state_machine(move |machine| Box::pin(machine.replace(meta, data))).await;
-        let replaced = replaced.map_err(|error| error.to_string())?;
-        if let Err(error) = replaced {
-            return Err(error.to_string());
-        }
-        transfer.installed = Some(vote);
-        return Ok(());
-    }
-    let snapshot = Snapshot { meta, snapshot: data };
-    let answer = raft.install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())?;
-    transfer.installed = Some(answer.vote);
-    Ok(())
+}
+
+fn no_place(error: &std::io::Error) -> String {
+    format!("no place for a snapshot: {error}")
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use keelkv_proto::keelkv::AppliedRecord;
@@ -22,6 +23,9 @@ use crate::storage::backing::Backing;
 /// A snapshot with the place in the log that it stands for.
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<RaftConfig, SnapshotData>;
 type Meta = openraft::type_config::alias::SnapshotMetaOf<RaftConfig>;
+
+/// For how long entries are applied before others have their turn on this thread.
+const TURN: Duration = Duration::from_millis(5);
 
 /// Feeds committed entries to the [`Machine`], which counts places in the log from 1 as etcd does, so
 /// that 0 stands for nothing applied; the first entry here has index 0.
@@ -53,7 +57,7 @@ pub struct Around {
     pub slow: SlowApply,
     /// The log, for a state that has to be brought up to where another one was.
     pub log: LogStore,
-    /// Reads received states from the disk.
+    /// Reads and writes states, and loads them.
     pub aside: Arc<Aside>,
 }
 
@@ -94,11 +98,14 @@ impl StateMachine {
     }
 
     async fn install(&mut self, meta: &Meta, mut state: SnapshotData) -> io::Result<()> {
+        state.seal(&self.around.aside).await?;
         self.machine.begin_install().await.map_err(io::Error::other)?;
         while let Some(chunk) = state.next_chunk(&self.around.aside).await? {
             self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
         }
-        self.machine.finish_install(&self.env).await.map_err(io::Error::other)?;
+        self.machine.finish_install(&self.env, &self.around.aside).await.map_err(io::Error::other)?;
+        // Before another entry is applied: the next start would take the state back behind that.
+        state.remove(&self.around.aside).await?;
         self.around.digests.restart(self.machine.applied());
         self.around.applied.send_replace(self.machine.applied().index);
         self.membership = meta.last_membership.clone();
@@ -149,6 +156,7 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
     where
         S: Stream<Item = io::Result<EntryResponder<RaftConfig>>> + Unpin + Send,
     {
+        let mut turn = self.env.now();
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             // Whoever proposes stops when too much waits for the disk; others' entries have to wait here.
@@ -164,10 +172,14 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
             }
             let began = self.env.now();
             self.apply_one(&entry)?;
-            let took = self.env.now().saturating_sub(began);
-            self.around.slow.applied(took, || entry);
+            let now = self.env.now();
+            self.around.slow.applied(now.saturating_sub(began), || entry);
             if let Some(responder) = responder {
                 responder.send(Done);
+            }
+            if now.saturating_sub(turn) > TURN {
+                tokio::task::yield_now().await;
+                turn = self.env.now();
             }
         }
         Ok(())

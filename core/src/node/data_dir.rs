@@ -1,9 +1,10 @@
 //! The data directory: checked, locked and laid out before anything is opened in it.
 //!
 //! ```text
-//! <data-dir>/member/LOCK    held while a member runs
-//! <data-dir>/member/wal/    the log (elsewhere by --wal-dir)
-//! <data-dir>/member/state/  the state engine; begun after the log
+//! <data-dir>/member/LOCK      held while a member runs
+//! <data-dir>/member/wal/      the log (elsewhere by --wal-dir)
+//! <data-dir>/member/state/    the state engine; begun after the log
+//! <data-dir>/member/incoming/ a state from another member, until it is installed
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -24,9 +25,9 @@ use crate::storage::rocks::{RocksEngine, RocksOptions};
 /// The directories of a member, locked against a second one.
 #[derive(Debug)]
 pub(super) struct DataDir {
-    member: PathBuf,
     wal: PathBuf,
     state: PathBuf,
+    incoming: PathBuf,
     /// Held for its lock.
     _lock: File,
 }
@@ -57,14 +58,11 @@ impl DataDir {
         })?;
         let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
         let state = member.join("state");
+        let incoming = member.join("incoming");
         make(&wal)?;
         make(&state)?;
-        Ok(Self { member, wal, state, _lock: lock })
-    }
-
-    /// The directory of everything that is the member's.
-    pub(super) fn member(&self) -> &Path {
-        &self.member
+        make(&incoming)?;
+        Ok(Self { wal, state, incoming, _lock: lock })
     }
 
     /// Opens log and state in their places.
@@ -77,13 +75,16 @@ impl DataDir {
         }
         let disk: Arc<dyn Disk> = FileDisk::open(&self.wal)
             .map_err(|error| StartError::new(format!("cannot open the log in {}: {error}", self.wal.display())))?;
-        let disk = if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) };
+        let arrivals: Arc<dyn Disk> = FileDisk::open_within(&self.incoming)
+            .map_err(|error| StartError::new(format!("cannot open {}: {error}", self.incoming.display())))?;
+        let unsynced = |disk| -> Arc<dyn Disk> { if fsync { disk } else { Arc::new(UnsyncedDisk(disk)) } };
+        let (disk, arrivals) = (unsynced(disk), unsynced(arrivals));
         // Before the state, so that a first start that is cut short does not look like a lost log.
         begin_if_missing(env, disk.as_ref(), log)
             .map_err(|error| StartError::new(format!("cannot begin the log in {}: {error}", self.wal.display())))?;
         let engine = RocksEngine::open(env, &RocksOptions::new(&self.state))
             .map_err(|error| StartError::new(format!("cannot open the state in {}: {error}", self.state.display())))?;
-        Ok(Opened { disk, engine: Arc::new(engine), data_dir: Some(self) })
+        Ok(Opened { disk, arrivals, engine: Arc::new(engine), data_dir: Some(self) })
     }
 }
 

@@ -23,10 +23,10 @@ use super::read_gate::{self, ReadGate};
 use super::reads::LongReads;
 use super::wiring::{LeaseGateway, ToLeader};
 use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergence, force_new, reconcile, tasks};
-use crate::apply::{Machine, Sinks};
+use crate::apply::{Machine, Sinks, take_over};
 use crate::consensus::{
-    Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, SpoolPlace, StateMachine,
-    Timing, decode_stored_membership,
+    Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, Spool, StateMachine, Timing,
+    decode_stored_membership,
 };
 use crate::env::{Aside, Env, planted};
 use crate::lease::{Lessor, LessorOptions};
@@ -68,7 +68,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     }
     let at = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
 
-    let Opened { disk, engine, data_dir } = open_storage(&config, &env)?;
+    let Opened { disk, arrivals, engine, data_dir } = open_storage(&config, &env)?;
+    install_interrupted(&arrivals, engine.as_ref())?;
     let identity = bootstrap::identify(&config, env.as_ref(), engine.as_ref()).await?;
     let backing = Backing::open(&env, engine, config.backing.clone()).map_err(at("cannot open the state"))?;
 
@@ -110,7 +111,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let aside = Arc::new(Aside::start(env.as_ref(), "snapshots", lost));
     let (digests, applied) = (Digests::default(), tokio_watch::Sender::new(applied));
     let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
-    let receiving = Receiving::new(spool_place(data_dir.as_ref()), Arc::clone(&aside));
+    let receiving = Receiving::new(Arc::clone(&env), arrivals, Arc::clone(&aside));
     let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside));
     let states = network.clone();
     let around = Around {
@@ -189,14 +190,21 @@ fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>) -> Netwo
     Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside))
 }
 
-/// Where a state is kept while it arrives.
-fn spool_place(data_dir: Option<&DataDir>) -> SpoolPlace {
-    #[cfg(feature = "rocks")]
-    if let Some(data_dir) = data_dir {
-        return SpoolPlace::Directory(data_dir.member().to_path_buf());
-    }
-    let _none = data_dir;
-    SpoolPlace::Memory
+/// Goes on with the installation of a snapshot that the end of the member interrupted: its own state is gone.
+fn install_interrupted(arrivals: &Arc<dyn Disk>, engine: &dyn StateEngine) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        StartError::new(format!(
+            "a snapshot was being installed when the member ended, and cannot be installed now: {error}; mend that, or \
+             remove the member, add it anew, and start it with an empty data directory"
+        ))
+    };
+    let Some(mut state) = Spool::interrupted(arrivals).map_err(|error| failed(&error))? else { return Ok(()) };
+    tracing::warn!(
+        pieces = state.pieces(),
+        "a snapshot was being installed when the member ended: it is installed now"
+    );
+    take_over(engine, || state.next_chunk()).map_err(|error| failed(&error))?;
+    state.remove().map_err(|error| failed(&error))
 }
 
 /// A segment has room for several of the largest requests.
@@ -226,6 +234,8 @@ pub(super) enum NoDirectory {}
 /// What a member keeps its state in.
 pub(super) struct Opened {
     pub(super) disk: Arc<dyn Disk>,
+    /// For states from other members, until they are installed.
+    pub(super) arrivals: Arc<dyn Disk>,
     pub(super) engine: Arc<dyn StateEngine>,
     pub(super) data_dir: Option<DataDir>,
 }
@@ -236,10 +246,12 @@ fn open_storage(
 ) -> Result<Opened, StartError> {
     match &config.storage {
         StorageConfig::Memory => {
-            Ok(Opened { disk: SimDisk::new(), engine: Arc::new(MemoryEngine::new()), data_dir: None })
+            let (disk, arrivals, engine) = (SimDisk::new(), SimDisk::new(), Arc::new(MemoryEngine::new()));
+            Ok(Opened { disk, arrivals, engine, data_dir: None })
         }
         StorageConfig::Parts { disk, engine } => {
-            Ok(Opened { disk: Arc::clone(disk), engine: Arc::clone(engine), data_dir: None })
+            let (disk, arrivals) = (Arc::clone(disk), Arc::clone(disk));
+            Ok(Opened { disk, arrivals, engine: Arc::clone(engine), data_dir: None })
         }
         #[cfg(feature = "rocks")]
         StorageConfig::Directory { data_dir, wal_dir, fsync } => {

@@ -10,7 +10,7 @@ use keelkv_proto::keelkv::peer::{DigestRequest, answer, request};
 use rand::Rng;
 
 use super::World;
-use crate::faults::Action;
+use crate::faults::{Action, Kind};
 use crate::host::Phase;
 
 impl World {
@@ -26,6 +26,11 @@ impl World {
                     drop(node);
                     match failure {
                         Some(why) => self.failed(number, &why),
+                        None if self.is_hit_while_installing(number) => {
+                            let power = self.random.random_ratio(2, 3);
+                            self.crash(number, power);
+                            self.agenda.at(self.clock.now() + 500_000_000, Action::Start(number));
+                        }
                         None => leader = self.watch_over(number).or(leader),
                     }
                 }
@@ -43,6 +48,19 @@ impl World {
             }
             self.leader = Some((leader, term));
         }
+    }
+
+    /// Whether a member whose own state is gone, and another's not in its place yet, ends just then.
+    fn is_hit_while_installing(&mut self, number: usize) -> bool {
+        let Some(host) = self.hosts.get(&number).filter(|_| self.plan.kinds.contains(&Kind::Crash)) else {
+            return false;
+        };
+        let hit = host.disks.is_installing() && self.random.random_ratio(1, 2);
+        if hit {
+            self.trace.say(format!("m{number} ends while it installs a snapshot"));
+            self.trace.count("ends during an installation");
+        }
+        hit
     }
 
     fn watch_over(&mut self, number: usize) -> Option<(usize, u64)> {
@@ -78,11 +96,6 @@ impl World {
             if !self.aside.contains_key(&number) {
                 self.retired.push(number);
             }
-        }
-        if why.contains("state ends at entry 0") && !self.aside.contains_key(&number) {
-            // It ended while it took over a snapshot; the product asks for another member in its place.
-            self.trace.count("members lost to an interrupted installation");
-            self.retired.push(number);
         }
         let expected = self.aside.contains_key(&number)
             || self.retired.contains(&number)

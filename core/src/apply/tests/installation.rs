@@ -1,8 +1,13 @@
 //! A state that moves to another member.
 
 use super::*;
-use crate::apply::Export;
+use keelkv_proto::keelkv::StateChunk;
+
+use crate::apply::{Content, EntryAt, Export, take_over};
+use crate::env::{Aside, Env, TokioEnv};
 use crate::storage::engine::Room;
+use crate::storage::engine::Table;
+use crate::storage::memory::MemoryEngine;
 
 #[tokio::test]
 async fn a_full_disk_exports_what_was_written() {
@@ -37,8 +42,9 @@ async fn copy(from: &Bench, to: &mut Bench) {
     while let Some(chunk) = export.next_chunk(100).unwrap() {
         to.machine.install_chunk(chunk).await.unwrap();
     }
-    let env: std::sync::Arc<dyn crate::env::Env> = crate::env::TokioEnv::new(tokio::runtime::Handle::current());
-    to.machine.finish_install(&env).await.unwrap();
+    let env: std::sync::Arc<dyn Env> = TokioEnv::new(tokio::runtime::Handle::current());
+    let aside = Aside::start(env.as_ref(), "aside", "lost");
+    to.machine.finish_install(&env, &aside).await.unwrap();
 }
 
 #[tokio::test]
@@ -83,18 +89,40 @@ async fn a_state_moves_to_another_member() {
 }
 
 #[tokio::test]
-async fn an_interrupted_installation_leaves_an_empty_state() {
+async fn an_interrupted_installation_is_done_again_by_the_next_start() {
     let mut from = Bench::new();
     for n in 0..50 {
         from.put(put(&format!("k{n}"), "v")).unwrap();
     }
     let mut export = Export::open(&from.backing).await.unwrap().unwrap();
-    let mut to = Bench::new();
-    to.put(put("old", "")).unwrap();
-    to.machine.begin_install().await.unwrap();
-    to.machine.install_chunk(export.next_chunk(100).unwrap().unwrap()).await.unwrap();
-    to.backing.flush().await.unwrap();
-    let to = Bench::open(to.engine.crash(0));
-    assert_eq!((to.machine.applied().index, to.reader().current_revision()), (0, 1));
-    assert_eq!((to.reader().row_count(), to.reader().key_count()), (0, 0));
+    let chunks: Vec<_> = std::iter::from_fn(|| export.next_chunk(100).unwrap()).collect();
+    for taken in 0..chunks.len() {
+        let mut to = Bench::new();
+        to.put(put("old", "")).unwrap();
+        to.machine.begin_install().await.unwrap();
+        for chunk in &chunks[..taken] {
+            to.machine.install_chunk(chunk.clone()).await.unwrap();
+        }
+        let refused = to.machine.apply_entry(EntryAt { index: 1000, term: 1 }, Content::Blank).unwrap_err();
+        assert!(refused.to_string().contains("in part only"), "{refused}");
+        if taken % 2 == 0 {
+            to.backing.flush().await.unwrap();
+        }
+        let left = to.engine.crash(taken as u64);
+        let mut again = chunks.iter().cloned();
+        take_over(&left, || Ok(again.next())).unwrap();
+        let to = Bench::open(left.crash(0));
+        assert_eq!(to.machine.applied(), from.machine.applied());
+        assert_eq!(read(&to, range("\0", "\0")), read(&from, range("\0", "\0")));
+        assert_eq!(to.reader().row_count(), from.reader().row_count());
+    }
+}
+
+#[test]
+fn half_a_state_is_not_taken_for_a_whole_one() {
+    let engine = MemoryEngine::new();
+    let chunk = StateChunk { table: Table::Leases as u32, rows: Vec::new() };
+    let mut once = Some(chunk);
+    let refused = take_over(&engine, || Ok(once.take())).unwrap_err();
+    assert!(refused.to_string().contains("ended too early"), "{refused}");
 }

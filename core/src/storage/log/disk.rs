@@ -1,10 +1,10 @@
-//! The few file operations that the log needs, so that a simulator can stand in for the disk.
+//! The few file operations that the log needs, and states that arrive, so that a simulator can stand in for the disk.
 
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
-/// A directory of log files. Every method may block.
+/// A directory of files. Every method may block.
 ///
 /// After a crash only that much is certain: bytes written before a successful
 /// [`DiskFile::sync_data`] of that file, and names made, changed or removed before a successful
@@ -38,7 +38,7 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Fills `buffer` from `offset`; the end of the file before that is an error.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`.
+    /// Writes all of `bytes` at `offset`; the file becomes longer if need be.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes what was written durable.

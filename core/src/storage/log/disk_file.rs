@@ -13,7 +13,7 @@ use crate::storage::reserve::disk_bytes;
 
 const ZEROS: usize = 1 << 20;
 
-/// A directory of the file system. Only one `FileDisk` at a time can have it.
+/// A directory of the file system, which only one process at a time can have.
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
@@ -43,7 +43,17 @@ impl FileDisk {
         Ok(Arc::new(Self { path, directory }))
     }
 
+    /// A directory inside one that is locked for this process already.
+    pub fn open_within(path: impl Into<PathBuf>) -> io::Result<Arc<Self>> {
+        let path = path.into();
+        let directory = File::open(&path)?;
+        Ok(Arc::new(Self { path, directory }))
+    }
+
     fn fill(file: &File, size: u64) -> io::Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
         match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
             // Some file systems cannot; the zeros below then do it alone.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}

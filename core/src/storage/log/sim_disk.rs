@@ -265,6 +265,10 @@ impl DiskFile for Handle {
         let mut state = self.state.lock();
         let stops = state.step()?.is_some();
         let bytes = if stops { &bytes[..bytes.len() / 2] } else { bytes };
+        let grows = (offset as usize + bytes.len()).saturating_sub(state.files[&self.id].bytes.len()) as u64;
+        if grows > 0 && state.capacity.is_some_and(|capacity| state.used() + grows > capacity) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let file = state.files.get_mut(&self.id).expect("an open file is there");
         write(&mut file.bytes, offset as usize, bytes);
         file.unsynced.push((offset as usize, bytes.to_vec()));
