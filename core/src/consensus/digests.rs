@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 /// Digests that are kept. A member that is further behind than the newest so many entries is compared with those that
 /// are kept at wider steps.
 const NEWEST: usize = 1024;
+/// Every so many entries one digest is told of: the same ones by all members, wherever each of them is.
+const TOLD: u64 = 64;
 /// Every so many entries one digest is kept for longer.
 const STEP: u64 = 1024;
 const SPARSE: usize = 1024;
@@ -66,8 +68,11 @@ impl Digests {
     /// A few to compare: the newest, and some before it.
     pub fn sample(&self) -> Vec<Digest> {
         let kept = self.kept.lock();
-        let newest = kept.newest.iter().rev().step_by(64);
-        newest.chain(kept.sparse.iter().rev().take(16)).copied().collect()
+        let last = kept.newest.back().map_or(0, |digest| digest.index);
+        let told = kept.newest.iter().filter(|digest| digest.index == last || digest.index.is_multiple_of(TOLD));
+        let older = kept.newest.front().map_or(0, |digest| digest.index);
+        let sparse = kept.sparse.iter().rev().filter(|digest| digest.index < older).take(16);
+        told.chain(sparse).copied().collect()
     }
 
     /// What the state came to at an entry, if that is still known.
@@ -97,6 +102,20 @@ mod tests {
         assert_eq!(digests.at(3 * STEP + 1), None);
         let sample = digests.sample();
         assert!(sample.iter().all(|kept| kept.digest == kept.index * 7));
-        assert_eq!(sample.len(), 16 + 10);
+        assert_eq!(sample.len(), 16 + 9);
+    }
+
+    #[test]
+    fn members_at_different_entries_tell_of_the_same_ones() {
+        let of = |last: u64| {
+            let digests = Digests::default();
+            for index in 1..=last {
+                digests.applied(&AppliedRecord { index, ..AppliedRecord::default() });
+            }
+            digests.sample().into_iter().map(|digest| digest.index).collect::<Vec<_>>()
+        };
+        let ahead = of(5000);
+        let common = of(4990).into_iter().filter(|index| ahead.contains(index)).count();
+        assert!(common >= 16, "{common} of {ahead:?}");
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! A read is let in by a question that was asked after the read had come. An answer is used once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,21 @@ use crate::types::{Code, Result};
 #[derive(Debug)]
 pub(super) struct ReadGate {
     /// `None` when the member has stopped.
-    waiting: Mutex<Option<Vec<Read>>>,
-    work: Notify,
+    state: Mutex<Option<State>>,
+    /// The first read waits for a question.
+    came: Notify,
+    /// Reads wait for an entry to be applied.
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// For the next question.
+    waiting: Vec<Read>,
+    /// For this many entries to be applied, the fewest first.
+    known: VecDeque<(u64, Vec<Read>)>,
+    /// All of them.
+    count: usize,
 }
 
 /// Reads that may wait; beyond that callers are told to come back.
@@ -34,7 +48,7 @@ struct Read {
 
 impl Default for ReadGate {
     fn default() -> Self {
-        Self { waiting: Mutex::new(Some(Vec::new())), work: Notify::new() }
+        Self { state: Mutex::new(Some(State::default())), came: Notify::new(), asked: Notify::new() }
     }
 }
 
@@ -43,54 +57,98 @@ impl ReadGate {
     pub(super) async fn pass(&self, now: Duration) -> Result<()> {
         let (admit, admitted) = oneshot::channel();
         {
-            let mut waiting = self.waiting.lock();
-            let waiting = waiting.as_mut().ok_or(Code::Stopped)?;
-            if waiting.len() >= MAX_WAITING {
+            let mut state = self.state.lock();
+            let state = state.as_mut().ok_or(Code::Stopped)?;
+            if state.count >= MAX_WAITING {
                 return Err(Code::RequestTooManyRequests.into());
             }
-            waiting.push(Read { since: now, admit });
-            if waiting.len() == 1 {
-                self.work.notify_one();
+            state.count += 1;
+            state.waiting.push(Read { since: now, admit });
+            if state.waiting.len() == 1 {
+                self.came.notify_one();
             }
         }
         admitted.await.unwrap_or_else(|_| Err(Code::Stopped.into()))
     }
 
     /// Does something with the reads that wait.
-    fn change<T: Default>(&self, change: impl FnOnce(&mut Vec<Read>) -> T) -> T {
-        self.waiting.lock().as_mut().map(change).unwrap_or_default()
+    fn change<T: Default>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        self.state.lock().as_mut().map(change).unwrap_or_default()
+    }
+
+    /// Lets these in.
+    fn admit(&self, reads: Vec<Read>) {
+        self.change(|state| state.count -= reads.len());
+        for read in reads {
+            // Whoever asked may have gone away.
+            let _ = read.admit.send(Ok(()));
+        }
+    }
+
+    /// Lets those in that wait for no more than `applied`.
+    fn admit_known(&self, applied: u64) {
+        let ready = self.change(|state| {
+            let mut ready = Vec::new();
+            while let Some((_, reads)) = state.known.pop_front_if(|(index, _)| *index <= applied) {
+                ready.extend(reads);
+            }
+            ready
+        });
+        self.admit(ready);
     }
 
     /// Lets those go whose time is over, and those who went away.
     fn give_up(&self, node: &Node) {
-        let now = node.env.now();
-        let mut late = Vec::new();
-        self.change(|waiting| {
-            waiting.retain_mut(|read| {
-                if now.saturating_sub(read.since) <= node.config.request_timeout() {
-                    return !read.admit.is_closed();
-                }
-                let (gone, _) = oneshot::channel();
-                late.push(std::mem::replace(&mut read.admit, gone));
-                false
-            })
+        let (now, timeout) = (node.env.now(), node.config.request_timeout());
+        let late = self.change(|state| {
+            let mut late = Vec::new();
+            let mut gone = |read: &mut Read| read.is_over(now, timeout, &mut late);
+            let mut over: usize = state.waiting.extract_if(.., &mut gone).count();
+            for (_, reads) in &mut state.known {
+                over += reads.extract_if(.., &mut gone).count();
+            }
+            state.known.retain(|(_, reads)| !reads.is_empty());
+            state.count -= over;
+            late
         });
         for admit in late {
-            // Whoever asked may have gone away.
             let _ = admit.send(Err(Code::Timeout.into()));
         }
     }
 }
 
-/// Lets reads in, until the member stops.
-pub(super) async fn run(node: Arc<Node>) {
+impl State {
+    /// What one leader said is committed stays so: to wait for that is enough if a later answer names less.
+    fn wait_for(&mut self, index: u64, reads: Vec<Read>) {
+        match self.known.back_mut() {
+            Some((last, waiting)) if *last >= index => waiting.extend(reads),
+            _ => self.known.push_back((index, reads)),
+        }
+    }
+}
+
+impl Read {
+    /// Whether nobody waits for it any more; one that waited for too long is to be told so.
+    fn is_over(&mut self, now: Duration, timeout: Duration, late: &mut Vec<oneshot::Sender<Result<()>>>) -> bool {
+        if now.saturating_sub(self.since) > timeout {
+            let (gone, _) = oneshot::channel();
+            late.push(std::mem::replace(&mut self.admit, gone));
+            return true;
+        }
+        self.admit.is_closed()
+    }
+}
+
+/// Asks for reads that wait, until the member stops.
+pub(super) async fn ask(node: Arc<Node>) {
+    let gate = &node.read_gate;
     loop {
         tokio::select! {
             biased;
             () = node.stopped.cancelled() => break,
-            () = node.read_gate.work.notified() => {}
+            () = gate.came.notified() => {}
         }
-        let reads = node.read_gate.change(std::mem::take);
+        let reads = gate.change(|state| std::mem::take(&mut state.waiting));
         if reads.is_empty() {
             continue;
         }
@@ -100,44 +158,43 @@ pub(super) async fn run(node: Arc<Node>) {
             asked = node.read_index() => asked,
         };
         match asked {
-            Some(index) if *node.applied.borrow() >= index => admit(reads),
+            Some(index) if *node.applied.borrow() >= index => gate.admit(reads),
             Some(index) => {
-                let node = Arc::clone(&node);
-                let env = Arc::clone(&node.env);
-                env.spawn("reads", Box::pin(async move { admit_at(&node, index, reads).await }));
+                gate.change(|state| state.wait_for(index, reads));
+                gate.asked.notify_one();
             }
             None => {
-                node.read_gate.change(|waiting| waiting.extend(reads));
-                node.read_gate.give_up(&node);
+                gate.change(|state| state.waiting.extend(reads));
+                gate.give_up(&node);
                 // No leader, or it changed: ask again a little later.
                 node.env.sleep(node.config.heartbeat_interval / 4).await;
             }
         }
-        if node.read_gate.change(|waiting| !waiting.is_empty()) {
-            node.read_gate.work.notify_one();
+        if gate.change(|state| !state.waiting.is_empty()) {
+            gate.came.notify_one();
         }
     }
     // Whoever comes now is told at once.
-    *node.read_gate.waiting.lock() = None;
+    *gate.state.lock() = None;
 }
 
-fn admit(reads: Vec<Read>) {
-    for read in reads {
-        let _ = read.admit.send(Ok(()));
-    }
-}
-
-/// Lets reads in once `index` is applied.
-async fn admit_at(node: &Node, index: u64, reads: Vec<Read>) {
+/// Lets reads in when what they wait for is applied, until the member stops.
+pub(super) async fn admit(node: Arc<Node>) {
+    let gate = &node.read_gate;
     let mut applied = node.applied.clone();
-    tokio::select! {
-        biased;
-        () = node.stopped.cancelled() => {}
-        reached = applied.wait_for(|applied| *applied >= index) => if reached.is_ok() { admit(reads) },
-        () = node.env.sleep(node.config.request_timeout()) => {
-            for read in reads {
-                let _ = read.admit.send(Err(Code::Timeout.into()));
+    loop {
+        let next = gate.change(|state| state.known.front().map(|(index, _)| *index));
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = gate.asked.notified() => {}
+            reached = applied.wait_for(|applied| next.is_some_and(|next| *applied >= next)), if next.is_some() => {
+                if reached.is_err() {
+                    return;
+                }
             }
+            () = node.env.sleep(node.config.heartbeat_interval), if next.is_some() => gate.give_up(&node),
         }
+        gate.admit_known(*node.applied.borrow());
     }
 }

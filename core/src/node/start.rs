@@ -36,7 +36,7 @@ use crate::storage::engine::StateEngine;
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{Log, LogOptions, SimDisk};
 use crate::storage::memory::MemoryEngine;
-use crate::types::COMMAND_FORMAT;
+use crate::types::{COMMAND_FORMAT, Code, GrpcCode};
 use crate::watch::{self, Hub};
 
 /// The version of etcd whose API this is, and the cluster version that goes with it.
@@ -44,6 +44,9 @@ pub const API_VERSION: &str = "3.7.3";
 const CLUSTER_VERSION: &str = "3.7.0";
 /// What one request may be allowed to take at most: a log segment holds several of them.
 const REQUEST_BYTES_MAX: usize = 512 << 20;
+/// What a member is told that is not the one whose start counts.
+const ANOTHER_START: &str = "another start of this member is on record in the cluster: its data directory \
+    was copied or is an older one; remove the member and add it anew, with an empty data directory";
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 impl Node {
@@ -295,7 +298,8 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("proposer-sweep", Box::pin(node.proposer.clone().sweep(to_leader())));
     env.spawn("leadership", Box::pin(leadership::follow(Arc::clone(node))));
     env.spawn("reign", Box::pin(leadership::reign(Arc::clone(node))));
-    env.spawn("read-gate", Box::pin(read_gate::run(Arc::clone(node))));
+    env.spawn("read-gate", Box::pin(read_gate::ask(Arc::clone(node))));
+    env.spawn("reads", Box::pin(read_gate::admit(Arc::clone(node))));
     env.spawn("membership", Box::pin(reconcile::run(Arc::clone(node))));
     env.spawn("removal", Box::pin(tasks::watch_removal(Arc::clone(node))));
     env.spawn("digests", Box::pin(divergence::run(Arc::clone(node))));
@@ -325,7 +329,10 @@ async fn take_part(node: &Arc<Node>) -> Result<(), StartError> {
         }
     }
     if alone || (!known && founders.len() == 1 && node.identity.founder) {
-        publish(node).await.map_err(|error| failed("cannot publish the member", &error))?;
+        publish(node).await.map_err(|error| match error.code() {
+            Code::MemberExist => StartError::new(ANOTHER_START),
+            _ => failed("cannot publish the member", &error),
+        })?;
         // Clients that come back after a restart renew their leases at once.
         let mut leases = node.leadership.ticking();
         tokio::select! {
@@ -349,13 +356,13 @@ async fn publish_at_last(node: &Node) {
             Ok(()) => break,
             Err(_) if node.stopped.is_cancelled() => return,
             Err(error) => {
-                if matches!(error.code(), crate::types::Code::MemberExist) {
-                    node.fail("another start of this member is on record in the cluster: its data directory was copied or is an older one; remove the member and add it anew");
+                if error.code() == Code::MemberExist {
+                    node.fail(ANOTHER_START);
                     return;
                 }
                 if said != Some(error.code()) {
                     let member = &node.config.name;
-                    if error.code().grpc() == crate::types::GrpcCode::Unavailable {
+                    if error.code().grpc() == GrpcCode::Unavailable {
                         tracing::warn!(%member, %error, "this member waits for a quorum of the cluster: start the others");
                     } else {
                         tracing::warn!(%member, %error, "this member is not on record in the cluster yet");
@@ -386,7 +393,7 @@ async fn publish(node: &Node) -> crate::types::Result<()> {
     if node.config.initial_corrupt_check && node.compare_hashes().await.contains(&node.identity.member_id) {
         tracing::error!(member = %node.config.name, "the keys of this member are not those of the others");
         node.raise_corrupt(node.identity.member_id).await;
-        return Err(crate::types::Code::Corrupt.into());
+        return Err(Code::Corrupt.into());
     }
     let me = &node.identity;
     if me.founder && !node.state.knows_members() {

@@ -233,7 +233,7 @@ async fn enter(
         Err(why) => return refused(channel, why),
     };
     drop(pending);
-    shared.signs.seen(them.hello.member_id);
+    shared.signs.seen(them.hello.member_id, them.hello.boot);
     shared.said.forget(&about);
     // Should it come without an introduction again, that is news.
     shared.said.forget(who);

@@ -1,8 +1,11 @@
 //! The task behind a link: connects, carries calls until the connection breaks, connects again.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::channel::Channel;
 use super::dial::dial;
@@ -35,11 +38,11 @@ async fn keep(link: &Link) {
                 let since = shared.env().now();
                 link.up(since);
                 if link.lane == Lane::Control {
-                    shared.signs.seen(link.peer.member_id);
+                    shared.signs.seen(link.peer.member_id, them.hello.boot);
                     shared.said.forget(&said(link));
                     tracing::info!(remote_peer_id = %hex(link), name = them.name, release = them.release, "connected to peer");
                 }
-                let (why, written) = carry(link, channel).await;
+                let (why, written) = carry(link, channel, them.hello.boot, signs.clone()).await;
                 link.down(&why, written);
                 if shared.env().now() - since >= shared.limits.silence {
                     pause = first;
@@ -112,9 +115,15 @@ async fn meet(link: &Link, us: &Identity, url: &str) -> Result<(Channel, Introdu
     Ok((channel, them))
 }
 
-/// Carries calls until the connection ends. Says why, and how much was written.
-async fn carry(link: &Link, mut channel: Channel) -> (String, u64) {
+/// Carries calls until the connection to this start of the member ends. Says why, and how much was written.
+async fn carry(link: &Link, mut channel: Channel, boot: u64, mut starts: watch::Receiver<u64>) -> (String, u64) {
     let mut pulse = Pulse::new(link.shared.env(), &link.shared.limits);
+    let mut again = pin!(async move {
+        if starts.wait_for(|newest| *newest > boot).await.is_err() {
+            // It is no peer any more: the link ends elsewhere.
+            pending().await
+        }
+    });
     let why = loop {
         link.take(&mut channel.outbox);
         tokio::select! {
@@ -131,6 +140,8 @@ async fn carry(link: &Link, mut channel: Channel) -> (String, u64) {
                 }
             }
             () = link.wake.notified() => {}
+            // Two that run on copies of one directory must not both count for the same member.
+            () = &mut again => break "it has been started again since".to_owned(),
             () = pulse.beat() => {
                 if !pulse.check(&mut channel.outbox) {
                     break format!("nothing came from it for {:?}", link.shared.limits.silence);

@@ -181,6 +181,22 @@ async fn a_newer_start_of_a_member_replaces_the_older_one() {
 }
 
 #[tokio::test]
+async fn who_runs_on_a_copy_is_let_go_of_in_both_directions() {
+    let one = Maker::new(1).start();
+    let original = Maker::new(2).start();
+    one.transport.set_peers(vec![original.peer()]);
+    call_until_it_works(&one, &original).await;
+    let hanging = one.call(&original, Lane::Log, "hang", LONG);
+    until("it is served", || original.has_seen() == 4).await;
+    // It listens elsewhere, and only comes to us.
+    let copy = Maker { boot: 2, run: 5, ..Maker::new(2) }.start();
+    copy.transport.set_peers(vec![one.peer()]);
+    copy.call(&one, Lane::Control, "x", LONG).await.unwrap();
+    assert!(matches!(hanging.await, Err(CallError::Lost(_))));
+    until("nothing is left of the connection", || one.transport.connected_for(2).is_none()).await;
+}
+
+#[tokio::test]
 async fn three_members_all_reach_each_other() {
     let all: Vec<_> = (1..=3).map(|id| Maker::new(id).start()).collect();
     for one in &all {
