@@ -9,6 +9,9 @@
 //! A few entries are on their way at a time; what arrives meanwhile waits and shares the next one, so
 //! the fuller the server, the fewer entries and syncs per request.
 //!
+//! An entry that has left, but of which nobody tells any more whether it reached a log (its leader was lost), holds
+//! nobody up: it only waits for its answer, which comes with the entry, with a later term, or at the end of its time.
+//!
 //! Wherever the leader is, an entry's answers are what came of it on this member: it knows its own entries by the
 //! number that they carry. An entry is handed over once. Only if it surely did not get into a log it waits again.
 
@@ -79,6 +82,9 @@ struct State {
     waiting_bytes: usize,
     /// Entries on their way whose requests have not been given up, by a number of our own.
     flights: BTreeMap<u64, Flight>,
+    /// Those of which only an answer may still come: nobody carries them any more. They take no place of others; what
+    /// bounds them is that their requests are outstanding, and are given up in time.
+    adrift: BTreeMap<u64, Flight>,
     next_flight: u64,
     outstanding: usize,
     refused: bool,
@@ -95,7 +101,8 @@ struct Waiting {
 struct Flight {
     oldest: Duration,
     term: u64,
-    entry: Packed,
+    /// Kept until it is certain that the commands will not be packed again.
+    entry: Option<Packed>,
     /// One for each command, in their order; `None` once it was given up.
     answers: Vec<Slot>,
 }
@@ -202,7 +209,8 @@ impl Proposer {
     pub(super) fn term_applied(&self, term: u64) {
         let lost: Vec<u64> = {
             let state = self.shared.state.lock();
-            state.flights.iter().filter(|(_, flight)| flight.term < term).map(|(id, _)| *id).collect()
+            let all = state.flights.iter().chain(&state.adrift);
+            all.filter(|(_, flight)| flight.term < term).map(|(id, _)| *id).collect()
         };
         for flight in lost {
             self.shared.fail(flight, Code::TimeoutDueToLeaderFail);
@@ -219,7 +227,9 @@ impl Proposer {
             state.closed = Some(error.clone());
             state.outstanding = 0;
             state.waiting_bytes = 0;
-            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.flights))
+            let mut flights = std::mem::take(&mut state.flights);
+            flights.append(&mut state.adrift);
+            (std::mem::take(&mut state.waiting), flights)
         };
         for waiting in waiting {
             let _ = waiting.answer.send(Err(error.clone()));
@@ -236,8 +246,11 @@ impl Proposer {
 impl std::fmt::Debug for Proposer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.shared.state.lock();
-        let (waiting, flights) = (state.waiting.len(), state.flights.len());
-        f.debug_struct("Proposer").field("waiting", &waiting).field("in_flight", &flights).finish()
+        f.debug_struct("Proposer")
+            .field("waiting", &state.waiting.len())
+            .field("in_flight", &state.flights.len())
+            .field("adrift", &state.adrift.len())
+            .finish()
     }
 }
 
@@ -278,7 +291,7 @@ impl Shared {
     fn take(&self, flight: u64) -> Option<Flight> {
         let (landed, wake) = {
             let mut state = self.state.lock();
-            let landed = state.flights.remove(&flight)?;
+            let landed = state.flights.remove(&flight).or_else(|| state.adrift.remove(&flight))?;
             state.outstanding = state.outstanding.saturating_sub(landed.count());
             (landed, !state.waiting.is_empty())
         };
@@ -294,13 +307,26 @@ impl Shared {
         }
     }
 
+    /// Nobody will tell any more how an entry fares: others may have its place.
+    fn set_adrift(&self, flight: u64) {
+        let wake = {
+            let mut state = self.state.lock();
+            let Some(lost) = state.flights.remove(&flight) else { return };
+            state.adrift.insert(flight, Flight { entry: None, ..lost });
+            !state.waiting.is_empty()
+        };
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
     /// Lets the requests of an entry that is surely in no log wait again, before all others.
     fn again(&self, flight: u64) {
         {
             let mut state = self.state.lock();
             let Some(refused) = state.flights.remove(&flight) else { return };
             state.refused = true;
-            let commands = refused.entry.commands().iter().cloned();
+            let commands = refused.entry.as_ref().map_or(&[][..], Packed::commands).iter().cloned();
             for (command, (since, answer)) in commands.zip(refused.answers).rev() {
                 let Some(answer) = answer else { continue };
                 let bytes = command.encoded_len();
@@ -317,6 +343,7 @@ impl Shared {
         let (mut untried, mut answers) = (Vec::new(), Vec::new());
         let wake = {
             let mut state = self.state.lock();
+            let state = &mut *state;
             while state.waiting.front().is_some_and(|first| late(first.since)) {
                 if let Some(first) = state.waiting.pop_front() {
                     state.waiting_bytes -= first.bytes;
@@ -324,7 +351,8 @@ impl Shared {
                 }
             }
             // Each by its own age: those that waited for several leaders share an entry with young ones.
-            for flight in state.flights.values_mut().filter(|flight| late(flight.oldest)) {
+            let all = state.flights.values_mut().chain(state.adrift.values_mut());
+            for flight in all.filter(|flight| late(flight.oldest)) {
                 for (since, answer) in flight.answers.iter_mut().filter(|(since, _)| late(*since)) {
                     answers.extend(answer.take().map(|answer| (*since, answer)));
                 }
@@ -332,6 +360,7 @@ impl Shared {
                 flight.oldest = kept.map(|(since, _)| *since).min().unwrap_or_default();
             }
             state.flights.retain(|_, flight| flight.count() > 0);
+            state.adrift.retain(|_, flight| flight.count() > 0);
             state.outstanding = state.outstanding.saturating_sub(answers.len() + untried.len());
             !answers.is_empty() && !state.waiting.is_empty()
         };
@@ -368,12 +397,13 @@ impl State {
         let flight = self.next_flight;
         self.next_flight += 1;
         let entry = Packed::new(commands, Origin { flight, ..origin });
-        self.flights.insert(flight, Flight { oldest, term, entry: entry.clone(), answers });
+        self.flights.insert(flight, Flight { oldest, term, entry: Some(entry.clone()), answers });
         Some((entry, flight))
     }
 }
 
-/// Tells how an entry fared on its way to a log. Dropped, it tells nothing: the entry may come by.
+/// Tells how an entry fared on its way to a log. Dropped, it tells nothing: the entry may come by, and takes no place of
+/// others while it is waited for.
 pub struct Landing {
     shared: Arc<Shared>,
     flight: u64,
@@ -388,6 +418,12 @@ impl Landing {
     /// The entry is given up, and its requests get this answer.
     pub fn failed(self, code: Code) {
         self.shared.fail(self.flight, code);
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.shared.set_adrift(self.flight);
     }
 }
 
@@ -464,6 +500,34 @@ mod tests {
         assert_eq!(proposer.pending(), 1, "that was of another run");
         proposer.term_applied(3);
         assert_eq!(first.await.expect("answered").map_err(|error| error.code()), Err(Code::TimeoutDueToLeaderFail));
+    }
+
+    #[tokio::test]
+    async fn entries_whose_way_is_lost_leave_their_place_to_others() {
+        let proposer = proposer(Duration::from_secs(60));
+        let mut lost = Vec::new();
+        for _ in 0..MAX_IN_FLIGHT {
+            let answer = proposer.enqueue(Command::default()).expect("there is room");
+            let (entry, flight) = proposer.shared.pack(Route { leader: 1, term: 1 }).expect("one waits");
+            lost.push((answer, entry, Landing { shared: Arc::clone(&proposer.shared), flight }));
+        }
+        let next = proposer.enqueue(Command::default()).expect("there is room");
+        let mut ready = Box::pin(proposer.shared.ready());
+        assert!(futures::poll!(&mut ready).is_pending(), "all places are taken");
+        let (first, entry, landing) = lost.remove(0);
+        drop(landing);
+        assert_eq!(ready.await, Some(false), "one place is free");
+        let (_, _) = proposer.shared.pack(Route { leader: 2, term: 2 }).expect("one waits");
+        // It came by after all.
+        proposer.applied(entry.origin(), answers(1));
+        assert_eq!(first.await.expect("answered"), answers(1).remove(0));
+        // The others have not, and will not.
+        let (second, _, landing) = lost.remove(0);
+        drop(landing);
+        proposer.term_applied(2);
+        assert_eq!(second.await.expect("answered").map_err(|error| error.code()), Err(Code::TimeoutDueToLeaderFail));
+        assert_eq!(proposer.pending(), 1);
+        drop(next);
     }
 
     #[tokio::test]
