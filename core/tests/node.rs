@@ -80,6 +80,32 @@ async fn two_members_live_in_one_process_and_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_stop_leaves_nobody_in_doubt() {
+    let node = start(NodeConfig { storage: StorageConfig::Memory, ..NodeConfig::default() }).await;
+    let writers: Vec<_> = (0..64)
+        .map(|number| {
+            let node = Arc::clone(&node);
+            tokio::spawn(async move {
+                let key = Bytes::from(format!("{number}"));
+                loop {
+                    let put = pb::PutRequest { key: key.clone(), ..Default::default() };
+                    if let Err(error) = node.propose(Body::Put(put)).await {
+                        return error.code();
+                    }
+                }
+            })
+        })
+        .collect();
+    while node.reader().current_revision() < 10_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    node.stop().await;
+    for writer in writers {
+        assert_eq!(writer.await.expect("ends"), Code::Stopped);
+    }
+}
+
+#[tokio::test]
 async fn a_directory_has_one_member_at_a_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(on_disk(dir.path())).await;

@@ -38,6 +38,8 @@ const MAX_OUTSTANDING: usize = 64 * 1024;
 const MAX_WAITING_BYTES: usize = 256 << 20;
 /// How often requests that took too long are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a member that stops looks whether all are answered.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Who leads, and since which term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,9 @@ struct State {
     next_flight: u64,
     outstanding: usize,
     refused: bool,
-    closed: Option<Error>,
+    /// What new requests are told, at the end of the member.
+    refuses: Option<Error>,
+    closed: bool,
 }
 
 struct Waiting {
@@ -143,7 +147,7 @@ impl Proposer {
         let (answer, receiver) = oneshot::channel();
         let wake = {
             let mut state = self.shared.state.lock();
-            if let Some(error) = &state.closed {
+            if let Some(error) = &state.refuses {
                 return Err(error.clone());
             }
             if state.outstanding >= MAX_OUTSTANDING || state.waiting_bytes + bytes > MAX_WAITING_BYTES {
@@ -183,7 +187,7 @@ impl Proposer {
 
     /// Gives up requests that took too long, until [`Proposer::close`].
     pub async fn sweep(self, core: impl Submit) {
-        while self.shared.state.lock().closed.is_none() {
+        while !self.shared.state.lock().closed {
             self.shared.env.sleep(SWEEP_INTERVAL).await;
             self.shared.give_up_late(&core);
         }
@@ -217,14 +221,32 @@ impl Proposer {
         }
     }
 
+    /// Takes no more requests, answers those that wait with `error`, and waits until those on their way are answered.
+    pub async fn drain(&self, error: Error) {
+        let untried = {
+            let mut state = self.shared.state.lock();
+            state.refuses = Some(error.clone());
+            state.outstanding -= state.waiting.len();
+            state.waiting_bytes = 0;
+            std::mem::take(&mut state.waiting)
+        };
+        for waiting in untried {
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+        while self.pending() > 0 {
+            self.shared.env.sleep(DRAIN_INTERVAL).await;
+        }
+    }
+
     /// Answers everything with `error`, now and from now on.
     pub fn close(&self, error: Error) {
         let (waiting, flights) = {
             let mut state = self.shared.state.lock();
-            if state.closed.is_some() {
+            if state.closed {
                 return;
             }
-            state.closed = Some(error.clone());
+            state.closed = true;
+            state.refuses = Some(error.clone());
             state.outstanding = 0;
             state.waiting_bytes = 0;
             let mut flights = std::mem::take(&mut state.flights);
@@ -260,7 +282,7 @@ impl Shared {
         loop {
             {
                 let mut state = self.state.lock();
-                if state.closed.is_some() {
+                if state.closed {
                     return None;
                 }
                 if state.flights.len() < MAX_IN_FLIGHT && !state.waiting.is_empty() {
@@ -275,7 +297,7 @@ impl Shared {
     async fn closed(&self) {
         loop {
             let changed = self.work.notified();
-            if self.state.lock().closed.is_some() {
+            if self.state.lock().closed {
                 return;
             }
             changed.await;
@@ -540,5 +562,19 @@ mod tests {
         assert_eq!(flies.await.expect("answered").map_err(|error| error.code()), Err(Code::Timeout));
         assert_eq!(waits.await.expect("answered").map_err(|error| error.code()), Err(Code::Stopped));
         assert!(proposer.enqueue(Command::default()).is_err());
+    }
+    #[tokio::test]
+    async fn a_member_that_stops_answers_what_flies() {
+        let proposer = proposer(Duration::from_secs(60));
+        let flies = proposer.enqueue(Command::default()).expect("there is room");
+        let (entry, _) = proposer.shared.pack(Route { leader: 1, term: 1 }).expect("one waits");
+        let waits = proposer.enqueue(Command::default()).expect("there is room");
+        let mut drained = Box::pin(proposer.drain(Code::Stopped.into()));
+        assert!(futures::poll!(&mut drained).is_pending(), "one flies");
+        assert_eq!(waits.await.expect("answered").map_err(|error| error.code()), Err(Code::Stopped));
+        assert_eq!(proposer.enqueue(Command::default()).map(drop).map_err(|error| error.code()), Err(Code::Stopped));
+        proposer.applied(entry.origin(), answers(1));
+        drained.await;
+        assert_eq!(flies.await.expect("answered"), answers(1).remove(0));
     }
 }

@@ -277,8 +277,8 @@ impl Node {
         self.stopped.cancelled().await;
     }
 
-    /// Stops the member: what is on its way is answered, what was applied is made durable, files are
-    /// closed. Later calls do nothing.
+    /// Stops the member: what is on its way is answered, for as long as an election timeout; what waits is refused;
+    /// what was applied is made durable, files are closed. Later calls do nothing.
     pub async fn stop(&self) {
         if let Some(successor) = self.successor().filter(|_| self.is_leader() && !self.stopped.is_cancelled()) {
             let handed_over = self.move_leader(successor);
@@ -288,6 +288,12 @@ impl Node {
                 _ = handed_over => {}
                 () = self.env.sleep(self.config.election_timeout) => {}
             }
+        }
+        // Who is told that a request may or may not have been carried out has to find out: so few as can be.
+        tokio::select! {
+            biased;
+            () = self.proposer.drain(Code::Stopped.into()) => {}
+            () = self.env.sleep(self.config.election_timeout) => {}
         }
         self.proposer.close(Code::Stopped.into());
         // In this order, so that whoever raises the flag sees that it is over, or has it taken back.
