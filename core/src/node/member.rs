@@ -21,7 +21,7 @@ use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
 use crate::consensus::{
-    Digests, LogId, Network, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine,
+    Digests, LogId, Network, Payload, Proposer, RaftConfig, Reach, Receiving, SlowApply, StateMachine,
 };
 use crate::env::{Env, planted};
 use crate::lease::Lessor;
@@ -60,6 +60,8 @@ pub struct Node {
     pub(super) leadership: Leadership,
     pub(super) slow: SlowApply,
     pub(super) digests: Digests,
+    /// What the others say of their connections.
+    pub(super) reach: Reach,
     /// Held while checksums of members are compared.
     pub(super) comparing: tokio::sync::Mutex<()>,
     /// How many entries were applied.

@@ -23,6 +23,7 @@ mod membership;
 mod peers;
 mod publish;
 mod quota;
+mod reachability;
 mod read_gate;
 mod reads;
 mod reconcile;

@@ -128,9 +128,13 @@ impl Node {
         let fatal = |error: &dyn std::fmt::Display| format!("consensus stopped: {error}");
         Ok(match body {
             request::Body::Append(request) => {
+                let is_heartbeat = request.entries.is_empty();
                 let rpc = wire::to_append_request(request)?;
                 let response = self.raft.append_entries(rpc).await.map_err(|error| fatal(&error))?;
-                let answer = wire::append_answer(&response);
+                let mut answer = wire::append_answer(&response);
+                if is_heartbeat {
+                    answer.unconnected = self.unconnected();
+                }
                 if !matches!(response, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
                     self.leadership.heard(self.env.now());
                 }

@@ -21,11 +21,12 @@ use super::read_gate::{self, ReadGate};
 use super::reads::LongReads;
 use super::wiring::{LeaseGateway, ToLeader};
 use super::{
-    Identity, NodeConfig, StartError, StorageConfig, bootstrap, checksums, divergence, force_new, publish, reconcile, tasks,
+    Identity, NodeConfig, StartError, StorageConfig, bootstrap, checksums, divergence, force_new, publish,
+    reachability, reconcile, tasks,
 };
 use crate::apply::{Machine, Sinks};
 use crate::consensus::{
-    Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, SpoolPlace,
+    Around, Digests, LogStore, Network, Payload, Proposer, Reach, Receiving, Runtime, SlowApply, SpoolPlace,
     StateMachine, Timing, decode_stored_membership,
 };
 use crate::env::{Aside, Env, planted};
@@ -109,7 +110,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let (digests, applied) = (Digests::default(), tokio_watch::Sender::new(applied));
     let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
     let receiving = Receiving::new(spool_place(data_dir.as_ref()), Arc::clone(&aside));
-    let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside));
+    let reach = Reach::default();
+    let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside, &reach));
     let states = network.clone();
     let around = Around {
         backing: backing.clone(),
@@ -140,6 +142,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         leadership,
         slow,
         digests,
+        reach,
         comparing: tokio::sync::Mutex::default(),
         applied: now_applied,
         receiving,
@@ -178,14 +181,14 @@ fn is_alone(identity: &Identity, applied: &AppliedRecord) -> std::io::Result<boo
     Ok(membership.voter_ids().eq([identity.member_id]))
 }
 
-fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>) -> Network {
+fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>, reach: &Reach) -> Network {
     let timing = Timing {
         control: config.election_timeout / 2,
         append: 2 * config.election_timeout,
         piece: 10 * config.election_timeout,
         snapshot_rate: config.cluster.snapshot_rate,
     };
-    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside))
+    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside), reach.clone())
 }
 
 /// Where a state is kept while it arrives.
@@ -293,6 +296,7 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
     env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("slow-disk", Box::pin(tasks::hand_over_from_slow_disk(Arc::clone(node), log.clone())));
+    env.spawn("reachability", Box::pin(reachability::run(Arc::clone(node))));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests may use the real clock")]
 
 mod corruption;
+mod lines;
+mod reachability;
 mod switchboard;
 
 use std::sync::Arc;
