@@ -78,6 +78,8 @@ pub struct ServerConfig {
     pub watch_progress_interval: Duration,
     /// Time between comparisons of the members' keys; none: they are not compared.
     pub corrupt_check: Option<Duration>,
+    /// How often the leader compares what compactions left; never unless the feature gate `CompactHashCheck` is on.
+    pub compact_hash_check: Option<Duration>,
     /// Applying an entry may take this long before a line says so.
     pub slow_apply: Duration,
     /// Answering a request may take this long before a line says so.
@@ -220,6 +222,7 @@ impl ServerConfig {
         };
         let data_dir = PathBuf::from(data_dir);
         let listen_peer = settings.urls("listen-peer-urls")?;
+        let features = FeatureGates::parse(settings.text("feature-gates")).map_err(ConfigError::invalid)?;
         let config = Self {
             peer_tls: peer_tls::from_settings(settings, &data_dir, &listen_peer, &advertise_peer, notes)?,
             data_dir,
@@ -268,7 +271,11 @@ impl ServerConfig {
                 bytes => u64::try_from(bytes).ok(),
             },
             auto_compaction: auto_compaction(settings)?,
-            features: FeatureGates::parse(settings.text("feature-gates")).map_err(ConfigError::invalid)?,
+            compact_hash_check: features
+                .is_on("CompactHashCheck")
+                .then(|| settings.duration("compact-hash-check-time"))
+                .transpose()?,
+            features,
             watch_progress_interval: match settings.duration("watch-progress-notify-interval")? {
                 Duration::ZERO => DEFAULT_PROGRESS_INTERVAL,
                 interval => interval,

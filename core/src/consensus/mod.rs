@@ -15,6 +15,7 @@ mod network;
 mod packed;
 mod proposer;
 mod raft_types;
+mod reach;
 mod receiving;
 mod sending;
 mod slow_apply;
@@ -37,6 +38,7 @@ pub use self::proposer::{Landing, Proposer, Route, Submit};
 pub use self::raft_types::{
     Done, Entry, LeaderId, LogId, Payload, RaftConfig, Runtime, StoredMembership, Vote, WriteResult,
 };
+pub use self::reach::Reach;
 pub use self::receiving::Receiving;
 pub use self::slow_apply::SlowApply;
 pub use self::snapshot_data::SnapshotData;

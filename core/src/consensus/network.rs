@@ -23,7 +23,7 @@ use openraft::raft::{
 use super::sending::Sending;
 use super::snapshot_data::SnapshotData;
 use super::state_machine::Snapshot;
-use super::{RaftConfig, Vote, wire};
+use super::{RaftConfig, Reach, Vote, wire};
 use crate::env::{Aside, Env};
 use crate::peer::{CallError, Lane, Transport};
 
@@ -41,6 +41,7 @@ pub struct Network {
     pub(super) timing: Timing,
     /// Reads states from the disk.
     pub(super) aside: Arc<Aside>,
+    reach: Reach,
 }
 
 /// How long to wait for other members.
@@ -57,9 +58,15 @@ pub struct Timing {
 }
 
 impl Network {
-    /// The ways of one member.
-    pub fn new(env: Arc<dyn Env>, transport: Arc<dyn Transport>, timing: Timing, aside: Arc<Aside>) -> Self {
-        Self { env, transport, timing, aside }
+    /// The ways of one member. What others say of their connections is told to `reach`.
+    pub fn new(
+        env: Arc<dyn Env>,
+        transport: Arc<dyn Transport>,
+        timing: Timing,
+        aside: Arc<Aside>,
+        reach: Reach,
+    ) -> Self {
+        Self { env, transport, timing, aside, reach }
     }
 
     const fn to(network: Self, member: u64, lane: Lane) -> Way {
@@ -112,11 +119,18 @@ impl Way {
         rpc: &AppendEntriesRequest<RaftConfig>,
     ) -> impl Future<Output = Result<AppendEntriesResponse<RaftConfig>, RPCError<RaftConfig>>> + Send + use<> {
         let timing = self.network.timing;
-        let timeout = if self.lane == Lane::Control { timing.control } else { timing.append };
+        let is_heartbeat = self.lane == Lane::Control;
+        let timeout = if is_heartbeat { timing.control } else { timing.append };
         let answer = self.call(self.lane, request::Body::Append(wire::append_request(rpc)), timeout);
+        let (reach, env, member) = (self.network.reach.clone(), Arc::clone(&self.network.env), self.member);
         async move {
             match answer.await? {
-                answer::Body::Append(answer) => wire::to_append_response(answer).map_err(unreadable),
+                answer::Body::Append(mut answer) => {
+                    if is_heartbeat {
+                        reach.answered(member, env.now(), std::mem::take(&mut answer.unconnected));
+                    }
+                    wire::to_append_response(answer).map_err(unreadable)
+                }
                 _ => Err(unreadable(wire::misfit())),
             }
         }

@@ -124,7 +124,7 @@ pub fn append_answer(response: &AppendEntriesResponse<RaftConfig>) -> peer::Appe
         AppendEntriesResponse::Conflict => Outcome::Conflict(true),
         AppendEntriesResponse::HigherVote(vote) => Outcome::Higher(ballot(vote)),
     };
-    peer::AppendAnswer { outcome: Some(outcome) }
+    peer::AppendAnswer { outcome: Some(outcome), unconnected: Vec::new() }
 }
 
 pub fn to_append_response(answer: peer::AppendAnswer) -> Result<AppendEntriesResponse<RaftConfig>, Unreadable> {

@@ -168,9 +168,8 @@ impl Reader {
         seen.expect("the store lives").waits
     }
 
-    /// Revisions whose compaction hash is kept.
-    #[cfg(test)]
-    pub(crate) fn kept_hashes(&self) -> Vec<i64> {
+    /// Revisions whose compaction hash is kept, in order.
+    pub fn kept_hashes(&self) -> Vec<i64> {
         self.store.hashes.lock().iter().map(|hash| hash.hash_revision).collect()
     }
 

@@ -63,7 +63,13 @@ impl Node {
     /// The same where this member leads. It does so after the renewal too: a renewal that another leader does not
     /// know of is not acknowledged.
     pub(super) async fn renew_here(&self, id: i64) -> Result<i64> {
-        let ttl = match self.lessor.renew(id).await {
+        // One that has expired is answered when it is revoked, which takes a quorum.
+        let renewed = tokio::select! {
+            biased;
+            renewed = self.lessor.renew(id) => renewed,
+            () = self.env.sleep(self.config.request_timeout()) => Err(Code::Timeout.into()),
+        };
+        let ttl = match renewed {
             Ok(ttl) => ttl,
             // It may be in an entry that is not applied yet.
             Err(error) if error.code() == Code::LeaseNotFound => 0,
@@ -154,8 +160,19 @@ impl Node {
         body: request::Body,
         timeout: Duration,
     ) -> Result<answer::Body, CallError> {
+        self.ask_on(member, Lane::Control, body, timeout).await
+    }
+
+    /// The same of what takes long, on a lane where nothing urgent waits for it.
+    pub(super) async fn ask_on(
+        &self,
+        member: u64,
+        lane: Lane,
+        body: request::Body,
+        timeout: Duration,
+    ) -> Result<answer::Body, CallError> {
         let request = wire::encode_request(body);
-        let bytes = self.config.cluster.transport.call(member, Lane::Control, request, timeout).await?;
+        let bytes = self.config.cluster.transport.call(member, lane, request, timeout).await?;
         wire::decode_answer(bytes).map_err(CallError::Refused)
     }
 
@@ -200,4 +217,33 @@ fn code(number: u32) -> Option<Code> {
 /// The number of an error, for an answer; 0 for none.
 pub(super) fn number<T>(outcome: &Result<T>) -> u32 {
     outcome.as_ref().err().map_or(0, |error| error.code().number().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
+    use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, LeaseGrantRequest};
+    use keelkv_proto::keelkv::command::Body;
+
+    use crate::env::TokioEnv;
+    use crate::node::{Node, NodeConfig};
+    use crate::types::Code;
+
+    #[tokio::test]
+    async fn who_renews_a_lease_that_cannot_be_revoked_is_told_so_in_the_end() {
+        let env = TokioEnv::new(tokio::runtime::Handle::current());
+        let node = Node::start(NodeConfig::default(), env).await.expect("a member in memory");
+        node.propose(Body::LeaseGrant(LeaseGrantRequest { ttl: 1, id: 7 })).await.expect("a good grant");
+        // While any member is corrupt nothing is revoked.
+        let (action, alarm) = (AlarmAction::Activate as i32, AlarmType::Corrupt as i32);
+        node.propose(Body::Alarm(AlarmRequest { action, member_id: 99, alarm })).await.expect("a good alarm");
+        while node.lease_time(7).await.expect("it leads").is_some_and(|time| time.remaining_s >= 0) {
+            node.env.sleep(Duration::from_millis(50)).await;
+        }
+        let renewed = tokio::time::timeout(2 * node.config.request_timeout(), node.renew_lease(7)).await;
+        assert_eq!(renewed.expect("it ends").map_err(|error| error.code()), Err(Code::Timeout));
+        node.stop().await;
+    }
 }

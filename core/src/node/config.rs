@@ -47,6 +47,8 @@ pub struct NodeConfig {
     /// How often the leader compares checksums of all keys' history; none: never. What members make of the log is
     /// compared all the time.
     pub corrupt_check_interval: Option<Duration>,
+    /// How often the leader compares checksums of what compactions left; none: never.
+    pub compact_hash_check_interval: Option<Duration>,
     /// Whether a member compares its checksum with the others before it is ready.
     pub initial_corrupt_check: bool,
     /// Whether the leader writes the remaining time of long leases to the log now and then.
@@ -158,6 +160,7 @@ impl Default for NodeConfig {
             watch_progress_interval: Duration::from_secs(600),
             slow_apply: Duration::from_millis(100),
             corrupt_check_interval: None,
+            compact_hash_check_interval: None,
             initial_corrupt_check: false,
             lease_checkpoint: false,
         }

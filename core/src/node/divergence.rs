@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! leader: digests of all members at one entry, all the time    ─┐
-//!         checksums of all keys' history, if asked for         ─┴─> alarm CORRUPT for who differs from the most
+//!         checksums of all keys' history: see `checksums`      ─┴─> alarm CORRUPT for who differs from the most
 //! member with that alarm: serves nobody, hands over ─> asks another for its state ─> clears the alarm
 //! ```
 //!
@@ -16,17 +16,19 @@ use std::time::Duration;
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType};
 use keelkv_proto::keelkv::command::Body;
-use keelkv_proto::keelkv::peer::{DigestRequest, HashRequest, StateRequest, answer, request};
+use keelkv_proto::keelkv::peer::{DigestRequest, StateRequest, answer, request};
 
 use super::Node;
-use crate::types::Result;
+use crate::peer::Lane;
+use crate::types::{Code, Result};
 
-/// How long a corrupt member waits for a state before it asks again.
+/// How often a corrupt member asks whether the state of another is still on its way.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How long it waits for one that is said to be on its way before it asks somebody else.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Compares while this member leads. Ends with the member.
 pub(super) async fn run(node: Arc<Node>) {
-    let mut hashed = node.env.now();
     loop {
         tokio::select! {
             biased;
@@ -36,14 +38,22 @@ pub(super) async fn run(node: Arc<Node>) {
         if !node.is_leader() || node.leadership.alone() {
             continue;
         }
-        let mut odd = node.compare_digests().await;
-        let due = node.config.corrupt_check_interval.is_some_and(|every| node.env.now() >= hashed + every);
-        if due && odd.is_empty() {
-            hashed = node.env.now();
-            odd = node.compare_hashes().await;
-        }
-        for member in odd {
+        for member in node.compare_digests().await {
             node.raise_corrupt(member).await;
+        }
+    }
+}
+
+/// While this member is known to be corrupt, ends the watches that were begun before. Ends with the member.
+pub(super) async fn fence(node: Arc<Node>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopped.cancelled() => return,
+            () = node.env.sleep(node.config.heartbeat_interval) => {}
+        }
+        if node.is_corrupt() {
+            node.hub.end_streams(&Code::Corrupt.into());
         }
     }
 }
@@ -63,8 +73,7 @@ pub(super) async fn rebuild(node: Arc<Node>) {
             // Whether or not it goes through, the others know that this member's word counts for nothing.
             let _ = node.move_leader(successor).await;
         }
-        let replaced = node.digests.replacements();
-        if node.ask_for_state().await && node.replaced_since(replaced).await {
+        if node.take_another_state().await {
             tracing::warn!(member = %node.config.name, "this member has taken the state of another");
             // If it does not get through now, the state is taken once more.
             let _ = node.change_alarm(AlarmAction::Deactivate, node.identity.member_id).await;
@@ -75,7 +84,9 @@ pub(super) async fn rebuild(node: Arc<Node>) {
 impl Node {
     /// The members whose state is not that of the most, by their digests at one entry.
     async fn compare_digests(&self) -> Vec<u64> {
-        let answers = self.ask_others(|| request::Body::Digest(DigestRequest {})).await;
+        let answers = self
+            .ask_others(Lane::Control, || request::Body::Digest(DigestRequest {}), self.config.request_timeout())
+            .await;
         let mut digests: BTreeMap<u64, BTreeMap<u64, u64>> = BTreeMap::new();
         for (id, answer) in answers {
             let answer::Body::Digest(answer) = answer else { continue };
@@ -91,27 +102,17 @@ impl Node {
         digests.into_values().flat_map(|at| self.odd_ones(&at)).collect::<BTreeSet<u64>>().into_iter().collect()
     }
 
-    /// The members whose keys' history is not that of the most, as far as all have it now.
-    pub(super) async fn compare_hashes(&self) -> Vec<u64> {
-        let Ok(own) = self.hash_kv(0).await else { return Vec::new() };
-        let revision = own.hash_revision;
-        let answers = self.ask_others(move || request::Body::Hash(HashRequest { revision })).await;
-        let comparable = answers.into_iter().filter_map(|(id, answer)| {
-            let answer::Body::Hash(answer) = answer else { return None };
-            // One that has compacted something else, or is not so far, cannot be compared.
-            let comparable = answer.error == 0 && answer.compact_revision == own.compact_revision;
-            comparable.then_some((id, u64::from(answer.hash)))
-        });
-        let mut hashes: BTreeMap<u64, u64> = comparable.collect();
-        hashes.insert(self.identity.member_id, u64::from(own.hash));
-        self.odd_ones(&hashes)
-    }
-
-    async fn ask_others(&self, body: impl Fn() -> request::Body) -> Vec<(u64, answer::Body)> {
+    /// What all others answer that do.
+    pub(super) async fn ask_others(
+        &self,
+        lane: Lane,
+        body: impl Fn() -> request::Body,
+        timeout: Duration,
+    ) -> Vec<(u64, answer::Body)> {
         let me = self.identity.member_id;
         let others: Vec<u64> = self.members().iter().map(|member| member.id).filter(|id| *id != me).collect();
         let asked = others.into_iter().map(|id| {
-            let answer = self.ask(id, body(), self.config.request_timeout());
+            let answer = self.ask_on(id, lane, body(), timeout);
             async move { Some((id, answer.await.ok()?)) }
         });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
@@ -119,7 +120,7 @@ impl Node {
 
     /// Who differs from what more than half of all voters have. Nobody if there is no such majority: then it cannot be
     /// said who is wrong, and nobody's state may take another's place.
-    fn odd_ones(&self, values: &BTreeMap<u64, u64>) -> Vec<u64> {
+    pub(super) fn odd_ones(&self, values: &BTreeMap<u64, u64>) -> Vec<u64> {
         let voters: BTreeSet<u64> =
             self.members().iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -153,27 +154,38 @@ impl Node {
         self.propose(Body::Alarm(AlarmRequest { action: action as i32, member_id, alarm })).await.map(drop)
     }
 
-    /// Asks one member after the other for its state, until one sends it.
-    async fn ask_for_state(&self) -> bool {
+    /// Takes the state of one member or another; false if nobody has one to give just now.
+    async fn take_another_state(&self) -> bool {
         let me = self.identity.member_id;
         for member in self.members().iter().filter(|member| member.id != me && !member.is_learner) {
-            let asked = self.ask(member.id, request::Body::State(StateRequest {}), self.config.request_timeout());
-            if asked.await.is_ok() {
+            if self.take_state_of(member.id).await {
                 return true;
             }
         }
         false
     }
 
-    /// Waits until another state has taken the place of this member's; false if that takes too long.
-    async fn replaced_since(&self, before: u64) -> bool {
+    /// Takes the state of a member. It is asked again and again: a transfer that failed, at either end, begins anew by
+    /// that, and one that goes on is left alone. False if it refuses, or is not there, or does not come to an end.
+    async fn take_state_of(&self, member: u64) -> bool {
+        let before = self.digests.replacements();
         let deadline = self.env.now() + STATE_TIMEOUT;
-        while self.digests.replacements() == before {
-            if self.env.now() > deadline || self.stopped.is_cancelled() {
+        while self.env.now() < deadline && self.is_corrupt() {
+            let asked = self.ask(member, request::Body::State(StateRequest {}), self.config.request_timeout());
+            if asked.await.is_err() {
                 return false;
             }
-            self.env.sleep(self.config.heartbeat_interval).await;
+            let again = self.env.now() + ASK_AGAIN;
+            while self.env.now() < again {
+                if self.digests.replacements() != before {
+                    return true;
+                }
+                if self.stopped.is_cancelled() {
+                    return false;
+                }
+                self.env.sleep(self.config.heartbeat_interval).await;
+            }
         }
-        true
+        false
     }
 }

@@ -1,7 +1,6 @@
 //! A running member, as its callers see it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
@@ -21,7 +20,9 @@ use super::reads::LongReads;
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
 use crate::apply::StateView;
-use crate::consensus::{Digests, LogId, Network, Payload, Proposer, RaftConfig, Receiving, SlowApply, StateMachine};
+use crate::consensus::{
+    Digests, LogId, Network, Payload, Proposer, RaftConfig, Reach, Receiving, SlowApply, StateMachine,
+};
 use crate::env::{Env, planted};
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
@@ -59,13 +60,17 @@ pub struct Node {
     pub(super) leadership: Leadership,
     pub(super) slow: SlowApply,
     pub(super) digests: Digests,
+    /// What the others say of their connections.
+    pub(super) reach: Reach,
+    /// Held while checksums of members are compared.
+    pub(super) comparing: tokio::sync::Mutex<()>,
     /// How many entries were applied.
     pub(super) applied: watch::Receiver<u64>,
     pub(super) receiving: Receiving,
     /// Sends states to members whose own went wrong.
     pub(super) states: Network,
-    /// One at a time.
-    pub(super) sending_state: AtomicBool,
+    /// Who is being sent this member's state; one at a time.
+    pub(super) sending_state: Mutex<Option<u64>>,
     pub(super) read_gate: ReadGate,
     /// Whether the member is on record in its cluster.
     pub(super) ready: watch::Sender<bool>,

@@ -10,6 +10,7 @@
 
 mod ask_leader;
 mod bootstrap;
+mod checksums;
 mod config;
 #[cfg(feature = "rocks")]
 mod data_dir;
@@ -20,7 +21,9 @@ mod leadership;
 mod member;
 mod membership;
 mod peers;
+mod publish;
 mod quota;
+mod reachability;
 mod read_gate;
 mod reads;
 mod reconcile;

@@ -1,7 +1,6 @@
 //! What this member answers to others, and whom it answers at all.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -129,9 +128,13 @@ impl Node {
         let fatal = |error: &dyn std::fmt::Display| format!("consensus stopped: {error}");
         Ok(match body {
             request::Body::Append(request) => {
+                let is_heartbeat = request.entries.is_empty();
                 let rpc = wire::to_append_request(request)?;
                 let response = self.raft.append_entries(rpc).await.map_err(|error| fatal(&error))?;
-                let answer = wire::append_answer(&response);
+                let mut answer = wire::append_answer(&response);
+                if is_heartbeat {
+                    answer.unconnected = self.unconnected();
+                }
                 if !matches!(response, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
                     self.leadership.heard(self.env.now());
                 }
@@ -189,7 +192,7 @@ impl Node {
                 answer::Body::State(StateAnswer {})
             }
             request::Body::Hash(request) => {
-                let hash = self.hash_kv(request.revision).await;
+                let hash = self.hash_for_comparison(request.revision).await;
                 let error = number(&hash);
                 answer::Body::Hash(hash.map_or_else(
                     |_| HashAnswer { error, ..HashAnswer::default() },
@@ -222,22 +225,31 @@ impl Node {
         Ok(outcome.await.unwrap_or(Outcome::Taken))
     }
 
-    /// Sends this member's state to one whose own went wrong. Returns when that is under way.
+    /// Sends this member's state to one whose own went wrong. Returns when that is under way; whoever asks again
+    /// meanwhile is told the same, so that asking again begins anew what has failed, and nothing else.
     fn send_state(self: Arc<Self>, member: u64) -> Result<(), String> {
         if self.is_corrupt() {
             return Err("the state of this member is corrupt, too".to_owned());
         }
-        if self.sending_state.swap(true, Ordering::AcqRel) {
-            return Err("this member is sending its state already".to_owned());
+        if self.config.cluster.transport.connected_for(member).is_none() {
+            return Err("this member has no connection to the one that asks".to_owned());
+        }
+        {
+            let mut sending = self.sending_state.lock();
+            match *sending {
+                None => *sending = Some(member),
+                Some(to) if to == member => return Ok(()),
+                Some(_) => return Err("this member is sending its state to another".to_owned()),
+            }
         }
         let node = Arc::clone(&self);
         let send = async move {
-            let vote = node.raft.server_metrics().borrow_watched().vote;
-            let mut builder = SnapshotBuilder::new(node.backing.clone());
-            let sent = match builder.build_snapshot().await {
-                Ok(snapshot) => node.states.send_replacement(member, vote, snapshot).await,
-                Err(error) => Err(error.to_string()),
+            let sent = tokio::select! {
+                biased;
+                () = node.stopped.cancelled() => return,
+                sent = node.send_own_state(member) => sent,
             };
+            *node.sending_state.lock() = None;
             if let Err(error) = sent {
                 tracing::warn!(
                     to = format_args!("{member:x}"),
@@ -245,10 +257,15 @@ impl Node {
                     "a corrupt member did not take this one's state"
                 );
             }
-            node.sending_state.store(false, Ordering::Release);
         };
         self.env.spawn("send-state", Box::pin(send));
         Ok(())
+    }
+
+    async fn send_own_state(&self, member: u64) -> Result<(), String> {
+        let vote = self.raft.server_metrics().borrow_watched().vote;
+        let built = SnapshotBuilder::new(self.backing.clone()).build_snapshot().await;
+        self.states.send_replacement(member, vote, built.map_err(|error| error.to_string())?).await
     }
 
     /// What anybody may know of the cluster.

@@ -25,6 +25,11 @@ impl LongReads {
         let sorting = Aside::start(env, "sort", "large reads that sort are refused from now on");
         Self { sorting, hashing: tokio::sync::Mutex::default() }
     }
+
+    /// Waits for the place of the one who computes a checksum.
+    pub(super) async fn one_hash(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.hashing.lock().await
+    }
 }
 
 impl Node {
@@ -51,7 +56,7 @@ impl Node {
     /// a time; while the disk is full, it is refused if there are changes that wait to be written.
     pub async fn hash(&self) -> Result<u32> {
         let hash = async {
-            let _one = self.long_reads.hashing.lock().await;
+            let _one = self.long_reads.one_hash().await;
             let mut walk = begin_hash(&self.reader, &self.backing).await?;
             loop {
                 if let Some(hash) = walk.step()? {
@@ -214,10 +219,13 @@ mod tests {
             assert!(futures::poll!(&mut second).is_pending(), "the first has not ended");
         }
         assert!(futures::poll!(&mut third).is_pending());
+        let mut compared = Box::pin(node.hash_for_comparison(0));
+        assert!(futures::poll!(&mut compared).is_pending());
         drop(first);
         assert_eq!(second.await, node.reader().hash());
         node.stop().await;
         assert_eq!(third.await.expect_err("it was stopped").code(), Code::Stopped);
+        assert_eq!(compared.await.expect_err("it was stopped").code(), Code::Stopped);
     }
 
     #[tokio::test]

@@ -1,11 +1,9 @@
 //! Bringing a member up.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use keelkv_proto::keelkv::{AppliedRecord, MemberStarted, MemberTable, command};
-use keelkv_proto::membershippb::ClusterVersionSetRequest;
+use keelkv_proto::keelkv::AppliedRecord;
 use openraft::Config;
 use parking_lot::Mutex;
 use tokio::sync::watch as tokio_watch;
@@ -22,11 +20,14 @@ use super::quota::Quota;
 use super::read_gate::{self, ReadGate};
 use super::reads::LongReads;
 use super::wiring::{LeaseGateway, ToLeader};
-use super::{Identity, NodeConfig, StartError, StorageConfig, bootstrap, divergence, force_new, reconcile, tasks};
+use super::{
+    Identity, NodeConfig, StartError, StorageConfig, bootstrap, checksums, divergence, force_new, publish,
+    reachability, reconcile, tasks,
+};
 use crate::apply::{Machine, Sinks, take_over};
 use crate::consensus::{
-    Around, Digests, LogStore, Network, Payload, Proposer, Receiving, Runtime, SlowApply, Spool, StateMachine, Timing,
-    decode_stored_membership,
+    Around, Digests, LogStore, Network, Payload, Proposer, Reach, Receiving, Runtime, SlowApply, Spool, StateMachine,
+    Timing, decode_stored_membership,
 };
 use crate::env::{Aside, Env, planted};
 use crate::lease::{Lessor, LessorOptions};
@@ -36,17 +37,13 @@ use crate::storage::engine::StateEngine;
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{Log, LogOptions, SimDisk};
 use crate::storage::memory::MemoryEngine;
-use crate::types::{COMMAND_FORMAT, Code, GrpcCode};
+use crate::types::Code;
 use crate::watch::{self, Hub};
 
-/// The version of etcd whose API this is, and the cluster version that goes with it.
+/// The version of etcd whose API this is.
 pub const API_VERSION: &str = "3.7.3";
-const CLUSTER_VERSION: &str = "3.7.0";
 /// What one request may be allowed to take at most: a log segment holds several of them.
 const REQUEST_BYTES_MAX: usize = 512 << 20;
-/// What a member is told that is not the one whose start counts.
-const ANOTHER_START: &str = "another start of this member is on record in the cluster: its data directory \
-    was copied or is an older one; remove the member and add it anew, with an empty data directory";
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 impl Node {
@@ -115,7 +112,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let (digests, applied) = (Digests::default(), tokio_watch::Sender::new(applied));
     let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
     let receiving = Receiving::new(Arc::clone(&env), arrivals, Arc::clone(&aside));
-    let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside));
+    let reach = Reach::default();
+    let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside, &reach));
     let states = network.clone();
     let around = Around {
         backing: backing.clone(),
@@ -146,10 +144,12 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         leadership,
         slow,
         digests,
+        reach,
+        comparing: tokio::sync::Mutex::default(),
         applied: now_applied,
         receiving,
         states,
-        sending_state: AtomicBool::new(false),
+        sending_state: Mutex::default(),
         read_gate: ReadGate::default(),
         ready: tokio_watch::Sender::new(false),
         failure: Mutex::new(None),
@@ -183,14 +183,14 @@ fn is_alone(identity: &Identity, applied: &AppliedRecord) -> std::io::Result<boo
     Ok(membership.voter_ids().eq([identity.member_id]))
 }
 
-fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>) -> Network {
+fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>, reach: &Reach) -> Network {
     let timing = Timing {
         control: config.election_timeout / 2,
         append: 2 * config.election_timeout,
         piece: 10 * config.election_timeout,
         snapshot_rate: config.cluster.snapshot_rate,
     };
-    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside))
+    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside), reach.clone())
 }
 
 /// Goes on with the installation of a snapshot that the end of the member interrupted: its own state is gone.
@@ -303,10 +303,14 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("membership", Box::pin(reconcile::run(Arc::clone(node))));
     env.spawn("removal", Box::pin(tasks::watch_removal(Arc::clone(node))));
     env.spawn("digests", Box::pin(divergence::run(Arc::clone(node))));
+    env.spawn("corrupt-check", Box::pin(checksums::check_all(Arc::clone(node))));
+    env.spawn("compact-hash-check", Box::pin(checksums::check_compacted(Arc::clone(node))));
+    env.spawn("fence", Box::pin(divergence::fence(Arc::clone(node))));
     env.spawn("rebuild", Box::pin(divergence::rebuild(Arc::clone(node))));
     env.spawn("log-purge", Box::pin(tasks::purge_log(Arc::clone(node))));
     env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("slow-disk", Box::pin(tasks::hand_over_from_slow_disk(Arc::clone(node), log.clone())));
+    env.spawn("reachability", Box::pin(reachability::run(Arc::clone(node))));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }
@@ -329,8 +333,8 @@ async fn take_part(node: &Arc<Node>) -> Result<(), StartError> {
         }
     }
     if alone || (!known && founders.len() == 1 && node.identity.founder) {
-        publish(node).await.map_err(|error| match error.code() {
-            Code::MemberExist => StartError::new(ANOTHER_START),
+        publish::publish(node).await.map_err(|error| match error.code() {
+            Code::MemberExist => StartError::new(publish::ANOTHER_START),
             _ => failed("cannot publish the member", &error),
         })?;
         // Clients that come back after a restart renew their leases at once.
@@ -344,77 +348,6 @@ async fn take_part(node: &Arc<Node>) -> Result<(), StartError> {
         return Ok(());
     }
     let publishing = Arc::clone(node);
-    node.env.spawn("publish", Box::pin(async move { publish_at_last(&publishing).await }));
-    Ok(())
-}
-
-/// Puts on record what the member was started with, as soon as there is a quorum.
-async fn publish_at_last(node: &Node) {
-    let mut said = None;
-    loop {
-        match publish(node).await {
-            Ok(()) => break,
-            Err(_) if node.stopped.is_cancelled() => return,
-            Err(error) => {
-                if error.code() == Code::MemberExist {
-                    node.fail(ANOTHER_START);
-                    return;
-                }
-                if said != Some(error.code()) {
-                    let member = &node.config.name;
-                    if error.code().grpc() == GrpcCode::Unavailable {
-                        tracing::warn!(%member, %error, "this member waits for a quorum of the cluster: start the others");
-                    } else {
-                        tracing::warn!(%member, %error, "this member is not on record in the cluster yet");
-                    }
-                    said = Some(error.code());
-                }
-                node.env.sleep(node.config.heartbeat_interval).await;
-            }
-        }
-    }
-    node.ready.send_replace(true);
-}
-
-/// Takes all other members out of the table, and lets this one vote.
-async fn forget_others(node: &Node) -> crate::types::Result<()> {
-    let me = node.identity.member_id;
-    if node.is_learner() {
-        node.propose(command::Body::MemberPromote(me)).await?;
-    }
-    for member in node.state.members().iter().filter(|member| member.id != me) {
-        node.propose(command::Body::MemberRemove(member.id)).await?;
-    }
-    Ok(())
-}
-
-async fn publish(node: &Node) -> crate::types::Result<()> {
-    node.linearizable().await?;
-    if node.config.initial_corrupt_check && node.compare_hashes().await.contains(&node.identity.member_id) {
-        tracing::error!(member = %node.config.name, "the keys of this member are not those of the others");
-        node.raise_corrupt(node.identity.member_id).await;
-        return Err(Code::Corrupt.into());
-    }
-    let me = &node.identity;
-    if me.founder && !node.state.knows_members() {
-        node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;
-    }
-    let started = MemberStarted {
-        id: me.member_id,
-        name: node.config.name.clone(),
-        client_urls: node.config.client_urls.clone(),
-        incarnation: me.incarnation.clone(),
-        boot: me.boot,
-        run: me.run,
-        command_format: COMMAND_FORMAT,
-    };
-    node.propose(command::Body::MemberStarted(started)).await?;
-    if node.config.cluster.force_new {
-        forget_others(node).await?;
-    }
-    if node.state.cluster_version().is_none() {
-        let version = ClusterVersionSetRequest { ver: CLUSTER_VERSION.into() };
-        node.propose(command::Body::ClusterVersion(version)).await?;
-    }
+    node.env.spawn("publish", Box::pin(async move { publish::publish_at_last(&publishing).await }));
     Ok(())
 }

@@ -53,6 +53,13 @@ pub struct Peer {
     pub urls: Vec<String>,
 }
 
+/// As an operator finds it again: `1a2b (http://m1:2380)`.
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x} ({})", self.member_id, self.urls.join(","))
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

@@ -217,6 +217,7 @@ fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>, transport: Arc<dyn
         watch_progress_interval: config.watch_progress_interval,
         slow_apply: config.slow_apply,
         corrupt_check_interval: config.corrupt_check,
+        compact_hash_check_interval: config.compact_hash_check,
         initial_corrupt_check: config.features.is_on("InitialCorruptCheck"),
         lease_checkpoint: config.features.is_on("LeaseCheckpoint"),
     }

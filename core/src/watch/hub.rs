@@ -102,6 +102,15 @@ impl Hub {
         }
     }
 
+    /// Ends the streams that there are now: their watchers are canceled for this reason, and what waited for them is
+    /// not sent any more. Those opened later are not concerned.
+    pub fn end_streams(&self, why: &Error) {
+        let mailboxes = self.registry.lock().mailboxes();
+        for mailbox in mailboxes {
+            mailbox.end(why);
+        }
+    }
+
     /// What has been counted.
     pub fn counters(&self) -> &Counters {
         &self.counters

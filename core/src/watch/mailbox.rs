@@ -1,13 +1,14 @@
 //! What the publisher leaves for a stream.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::relay::Relay;
 use super::shared_revision::SharedRevision;
+use crate::types::Error;
 
 /// Something that happened to one stream. Their order is the order in which clients are told.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Mailbox {
     /// Who wakes the stream; none: whoever puts something in.
     relay: Option<Relay>,
     closed: AtomicBool,
+    /// Why nothing more is to be said, once the clients have been told.
+    ended: OnceLock<Error>,
     /// Cost of all event items that the stream has dealt with, ever.
     done: AtomicU64,
 }
@@ -84,6 +87,17 @@ impl Mailbox {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the stream after its clients were told why. Only the first reason counts.
+    pub(super) fn end(&self, why: &Error) {
+        if self.ended.set(why.clone()).is_ok() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<&Error> {
+        self.ended.get()
     }
 
     pub(super) fn relay(&self) -> Option<&Relay> {

@@ -208,8 +208,12 @@ impl Registry {
     /// Takes no more streams; all mailboxes and relays that there are.
     pub(super) fn close(&mut self) -> (Vec<Arc<Mailbox>>, Vec<Relay>) {
         self.closed = true;
-        let mailboxes = self.streams.iter().map(|(_, stream)| Arc::clone(&stream.mailbox)).collect();
-        (mailboxes, std::mem::take(&mut self.relays))
+        (self.mailboxes(), std::mem::take(&mut self.relays))
+    }
+
+    /// Those of all streams.
+    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.streams.iter().map(|(_, stream)| Arc::clone(&stream.mailbox)).collect()
     }
 
     /// Stages one revision for all live watchers that it concerns; its shared form, if there are any.

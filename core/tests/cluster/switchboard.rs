@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 pub(crate) struct Switchboard {
     plugs: Mutex<BTreeMap<String, Weak<Plug>>>,
     cut: Mutex<BTreeSet<String>>,
+    /// From whom nobody gets to whom, though the other way is open.
+    one_way: Mutex<BTreeSet<(String, String)>>,
+    /// How often a call on the lane for states still fails, and in which way.
+    failing: Mutex<Option<(usize, CallError)>>,
 }
 
 /// One member's end.
@@ -55,9 +59,32 @@ impl Switchboard {
         self.cut.lock().remove(url);
     }
 
+    /// A member cannot connect to another, which can connect to it.
+    pub(crate) fn cut_way(&self, from: &str, to: &str) {
+        self.one_way.lock().insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// The next calls on the lane for states fail.
+    pub(crate) fn fail_bulk(&self, calls: usize, error: CallError) {
+        *self.failing.lock() = Some((calls, error));
+    }
+
+    /// How many of these have not come yet.
+    pub(crate) fn still_to_fail(&self) -> usize {
+        self.failing.lock().as_ref().map_or(0, |(calls, _)| *calls)
+    }
+
+    fn fails(&self) -> Option<CallError> {
+        let mut failing = self.failing.lock();
+        let (calls, error) = failing.as_mut()?;
+        *calls = calls.checked_sub(1)?;
+        Some(error.clone())
+    }
+
     fn reaches(&self, from: &str, to: &str) -> bool {
         let cut = self.cut.lock();
-        !cut.contains(from) && !cut.contains(to)
+        let one_way = self.one_way.lock();
+        !cut.contains(from) && !cut.contains(to) && !one_way.contains(&(from.to_owned(), to.to_owned()))
     }
 }
 
@@ -77,6 +104,9 @@ impl Plug {
             return failed("cut off");
         }
         let there = self.board.plugs.lock().get(to).and_then(Weak::upgrade);
+        if let Some(error) = (lane == Lane::Bulk).then(|| self.board.fails()).flatten() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let Some((hello, service)) = there.and_then(|there| there.serves.lock().clone()) else {
             return failed("nobody there");
         };

@@ -4,7 +4,6 @@ use super::super::flag::{Flag, Kind};
 use super::{nothing, used};
 
 const NO_SWEEP: &str = "the background walk of a compaction paces itself";
-const ALL_THE_TIME: &str = "what members make of the log is compared all the time";
 
 pub(super) const FLAGS: &[Flag] = &[
     used("max-request-bytes", Kind::Uint, "1572864", "largest request that is accepted, bytes"),
@@ -29,12 +28,11 @@ pub(super) const FLAGS: &[Flag] = &[
     nothing("compaction-sleep-interval", Kind::Duration, "0s", NO_SWEEP, "pause between two batches"),
     used("watch-progress-notify-interval", Kind::Duration, "0s", "time between progress notifications (0: 10 minutes)"),
     used("corrupt-check-time", Kind::Duration, "0s", "time between comparisons of the members' data"),
-    nothing(
+    used(
         "compact-hash-check-time",
         Kind::Duration,
         "1m0s",
-        ALL_THE_TIME,
-        "time between comparisons of compacted history",
+        "time between comparisons of compacted history (feature gate CompactHashCheck)",
     ),
 ];
 

@@ -20,8 +20,7 @@ use crate::peer::{CallError, Lane};
 pub(super) async fn run(link: Arc<Link>) {
     let closed = link.close.clone();
     if closed.run_until_cancelled(keep(&link)).await.is_none() {
-        let member = link.peer.member_id;
-        link.down(&format!("member {member:x} is no peer any more, or this member stops"), u64::MAX);
+        link.down("it is no peer any more, or this member stops", u64::MAX);
     }
 }
 
@@ -74,7 +73,8 @@ fn hex(link: &Link) -> String {
 
 fn log(link: &Link, why: &str) {
     if link.shared.said.is_new(&said(link), why) {
-        tracing::warn!(remote_peer_id = %hex(link), lane = ?link.lane, error = %why, "no connection to peer");
+        let urls = link.peer.urls.join(",");
+        tracing::warn!(remote_peer_id = %hex(link), remote_peer_urls = urls, lane = ?link.lane, error = %why, "no connection to peer");
     }
 }
 

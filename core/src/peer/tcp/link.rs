@@ -129,19 +129,21 @@ impl Link {
 
     /// There is no connection now. Of what it was given to write, `written` bytes went out.
     pub(super) fn down(&self, why: &str, written: u64) {
+        // Whoever called knows the member by its id only.
+        let why = format!("no connection to member {}: {why}", self.peer);
         let (waiting, sent) = {
             let mut state = self.state.lock();
-            state.line = Line::Down(why.to_owned());
+            state.line = Line::Down(why.clone());
             state.bytes = 0;
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.sent))
         };
         // Whoever does not wait any more needs no answer.
         for call in sent.into_values() {
             let error = if call.start < written { CallError::Lost } else { CallError::NotSent };
-            let _gone = call.answer.send(Err(error(why.to_owned())));
+            let _gone = call.answer.send(Err(error(why.clone())));
         }
         for call in waiting.into_values() {
-            let _gone = call.answer.send(Err(CallError::NotSent(why.to_owned())));
+            let _gone = call.answer.send(Err(CallError::NotSent(why.clone())));
         }
     }
 
@@ -208,7 +210,7 @@ impl Link {
                 state.waiting.len(),
             )),
             Line::Idle | Line::Connecting | Line::Down(_) => {
-                CallError::NotSent(format!("no connection to member {member:x} within {timeout:?}"))
+                CallError::NotSent(format!("no connection to member {} within {timeout:?}", self.peer))
             }
         }
     }

@@ -145,8 +145,16 @@ impl Stream {
             if self.failure.is_some() || self.mailbox.is_closed() {
                 return Poll::Ready(false);
             }
+            let ended = self.mailbox.ended().cloned();
+            if let Some(why) = &ended {
+                self.cancel_all(why);
+            }
             if self.has_output() {
                 return Poll::Ready(true);
+            }
+            if ended.is_some() {
+                self.failure = ended;
+                return Poll::Ready(false);
             }
             self.poll_tick(cx);
             self.collect();
@@ -169,7 +177,7 @@ impl Stream {
                 continue;
             }
             self.mailbox.register(cx.waker());
-            if self.mailbox.is_empty() && !self.mailbox.is_closed() {
+            if self.mailbox.is_empty() && !self.mailbox.is_closed() && self.mailbox.ended().is_none() {
                 return Poll::Pending;
             }
         }

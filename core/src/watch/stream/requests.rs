@@ -33,7 +33,7 @@ impl Stream {
     pub fn request_permitted(&mut self, request: WatchRequest, permit: impl FnOnce(&WatchCreateRequest) -> Result<()>) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create, permit),
-            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
+            Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id, String::new()),
             Some(RequestUnion::ProgressRequest(_)) => self.tell_all(),
             None => {}
         }
@@ -98,7 +98,15 @@ impl Stream {
         Some(chosen)
     }
 
-    fn cancel(&mut self, watch_id: i64) {
+    /// Cancels all watchers for the same reason.
+    pub(super) fn cancel_all(&mut self, why: &Error) {
+        let watch_ids: Vec<i64> = self.slots.keys().copied().collect();
+        for watch_id in watch_ids {
+            self.cancel(watch_id, why.message().to_owned());
+        }
+    }
+
+    fn cancel(&mut self, watch_id: i64, cancel_reason: String) {
         let Some(slot) = self.slots.remove(&watch_id) else { return };
         self.stop_reading(slot);
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
@@ -123,6 +131,7 @@ impl Stream {
             header: Some(hub.origin.header(published)),
             watch_id,
             canceled: true,
+            cancel_reason,
             ..WatchResponse::default()
         });
     }

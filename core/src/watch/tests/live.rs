@@ -1,7 +1,7 @@
 //! Creating, canceling, and events as they happen.
 
 use bytes::Bytes;
-use keelkv_proto::etcdserverpb::WatchCreateRequest;
+use keelkv_proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 
 use super::support::{World, delete, put, seen, watch};
 use crate::types::{Code, Error};
@@ -211,6 +211,29 @@ fn the_end_of_the_hub_is_the_end_of_its_streams() {
     assert!(client.has_ended());
     assert_eq!(client.stream.end(), Code::WatchCanceled.into());
     assert!(world.client().has_ended());
+    drop(client);
+    let counters = world.hub.counters();
+    assert_eq!((counters.streams(), counters.watchers(), counters.pending_events()), (0, 0, 0));
+}
+
+#[test]
+fn streams_that_are_ended_tell_each_watcher_why() {
+    let world = World::new(Options::default());
+    let mut client = world.client();
+    client.create(watch("a", ""));
+    client.create(watch("b", ""));
+    client.take_all();
+    world.write(&[&[put("a", "1")]]);
+    world.hub.end_streams(&Code::Corrupt.into());
+    assert!(client.bell.rang());
+    let canceled: Vec<_> = client.take_all();
+    let told = |response: &WatchResponse| (response.watch_id, response.canceled, response.cancel_reason.clone());
+    let why = "etcdserver: corrupt cluster".to_owned();
+    assert_eq!(canceled.iter().map(told).collect::<Vec<_>>(), [(0, true, why.clone()), (1, true, why)]);
+    assert!(canceled.iter().all(|response| response.events.is_empty()), "what the member made is not to be trusted");
+    assert!(client.has_ended());
+    assert_eq!(client.stream.end(), Code::Corrupt.into());
+    assert!(!world.client().has_ended(), "later streams are another matter");
     drop(client);
     let counters = world.hub.counters();
     assert_eq!((counters.streams(), counters.watchers(), counters.pending_events()), (0, 0, 0));

@@ -103,6 +103,8 @@ async fn without_a_connection_calls_fail_at_once_and_say_why() {
     for _ in 0..3 {
         let error = one.transport.call(9, Lane::Control, Bytes::new(), LONG).await.unwrap_err();
         let CallError::NotSent(text) = error else { panic!("{error:?}") };
+        let whom = "no connection to member 9 (http://127.0.0.1:1,http://127.0.0.1:2): ";
+        assert!(text.starts_with(whom), "{text}");
         assert!(text.contains("http://127.0.0.1:1: Connection refused"), "{text}");
         assert!(text.contains("http://127.0.0.1:2: Connection refused"), "{text}");
     }
