@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests may use the real clock")]
 
+mod formats;
 mod switchboard;
 
 use std::sync::Arc;
