@@ -4,6 +4,8 @@
 
 mod formats;
 mod switchboard;
+#[cfg(feature = "rocks")]
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
