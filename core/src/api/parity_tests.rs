@@ -1,7 +1,7 @@
 //! Refusals that happen before any handler, compared with what etcd's grpc-go answers.
 //!
-//! The table was taken from a real etcd. With `KEELKV_ETCD=host:port` in the environment,
-//! `cargo test -p keelkv-core --lib parity -- --ignored` checks it against one again.
+//! The table was taken from a real etcd. In `ci/compat`, `go run ./cmd/with-etcd cargo test -p keelkv-core --lib parity
+//! -- --ignored` checks it against one again.
 
 use std::net::SocketAddr;
 

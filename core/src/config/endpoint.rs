@@ -59,7 +59,13 @@ impl Endpoint {
 
     /// Reads comma-separated URLs: sorted, each once.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
-        let mut all = text.split(',').map(Self::parse).collect::<Result<Vec<_>, _>>()?;
+        let one = |url: &str| {
+            Self::parse(url).map_err(|error| match url.trim() {
+                "" => format!("{error}; the list {text:?} has an empty place: take out the comma that makes it"),
+                _ => error,
+            })
+        };
+        let mut all = text.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
         all.sort();
         all.dedup();
         Ok(all)
@@ -182,6 +188,10 @@ mod tests {
     fn lists_are_sorted_and_each_once() {
         let list = Endpoint::parse_list("http://b:1, http://a:1,http://b:1").unwrap();
         assert_eq!(join(&list), "http://a:1,http://b:1");
+        assert_eq!(
+            Endpoint::parse_list("http://a:1,,http://b:1").unwrap_err(),
+            "URL scheme must be http, https, unix, or unixs: ; the list \"http://a:1,,http://b:1\" has an empty place: take out the comma that makes it"
+        );
     }
 
     #[test]

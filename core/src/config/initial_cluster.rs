@@ -1,6 +1,6 @@
 //! The members that form a new cluster, as `--initial-cluster` names them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::endpoint::Endpoint;
@@ -23,13 +23,15 @@ pub struct InitialCluster {
 impl InitialCluster {
     /// Reads `name=url,name=url2,other=url`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut members: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
-        for part in text.split(',').filter(|p| !p.is_empty()) {
+        let pair = |part: &str| {
             let (name, url) = part.split_once('=').unwrap_or((part, ""));
-            members.entry(name.to_owned()).or_default().push(Endpoint::parse(url)?);
-        }
-        members.values_mut().for_each(|urls| urls.sort());
-        Ok(Self { members })
+            let url = Endpoint::parse(url).map_err(|error| match url.trim() {
+                "" => format!("{error}; {part:?} names no URL: write name=http://host:port for each member"),
+                _ => error,
+            })?;
+            Ok((name.to_owned(), url))
+        };
+        text.split(',').filter(|part| !part.is_empty()).map(pair).collect()
     }
 
     /// One member.
@@ -68,11 +70,27 @@ impl InitialCluster {
                 format!("failed to resolve {urls} to match --initial-cluster={own}: a URL stands twice")
             });
         }
-        let mut seen = BTreeSet::new();
-        if self.members.values().flatten().any(|url| !seen.insert(url)) {
-            return Err(format!("initial cluster {self} has duplicate url"));
+        let mut seen = BTreeMap::new();
+        for (name, url) in self.members.iter().flat_map(|(name, urls)| urls.iter().map(move |url| (name, url))) {
+            if let Some(other) = seen.insert(url, name) {
+                return Err(format!(
+                    "initial cluster {self} has duplicate url: {url} is that of {other} and of {name}; give each member URLs of its own, once"
+                ));
+            }
         }
         Ok(())
+    }
+}
+
+/// Names and URLs in any order; a member with several URLs stands there several times.
+impl FromIterator<(String, Endpoint)> for InitialCluster {
+    fn from_iter<I: IntoIterator<Item = (String, Endpoint)>>(pairs: I) -> Self {
+        let mut members: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+        for (name, url) in pairs {
+            members.entry(name).or_default().push(url);
+        }
+        members.values_mut().for_each(|urls| urls.sort());
+        Self { members }
     }
 }
 
@@ -127,7 +145,7 @@ mod tests {
             (
                 "a=http://localhost:1,b=http://localhost:1",
                 "http://localhost:1",
-                "initial cluster a=http://localhost:1,b=http://localhost:1 has duplicate url",
+                "initial cluster a=http://localhost:1,b=http://localhost:1 has duplicate url: http://localhost:1 is that of a and of b; give each member URLs of its own, once",
             ),
             (
                 "a=http://localhost:1",
@@ -144,7 +162,16 @@ mod tests {
                 "http://localhost:1",
                 "failed to resolve http://localhost:1 to match --initial-cluster=a=http://localhost:1: a URL stands twice",
             ),
-            ("a", "http://localhost:1", "URL scheme must be http, https, unix, or unixs: "),
+            (
+                "a",
+                "http://localhost:1",
+                "URL scheme must be http, https, unix, or unixs: ; \"a\" names no URL: write name=http://host:port for each member",
+            ),
+            (
+                "a=http://localhost:1,b=",
+                "http://localhost:1",
+                "URL scheme must be http, https, unix, or unixs: ; \"b=\" names no URL: write name=http://host:port for each member",
+            ),
         ] {
             assert_eq!(check(cluster, "a", urls), Err(text.to_owned()), "{cluster}");
         }

@@ -41,7 +41,8 @@ pub use self::initial_cluster::{ClusterState, InitialCluster};
 pub use self::log_rotation::LogRotation;
 pub use self::note::{Note, NoteLevel};
 pub use self::server_config::{
-    AutoCompaction, Keepalive, LogFormat, LogLevel, LogOptions, LogOutput, ServerConfig, ServerLimits, SocketOptions,
+    AutoCompaction, DiscoverySrv, Keepalive, LogFormat, LogLevel, LogOptions, LogOutput, ServerConfig, ServerLimits,
+    SocketOptions,
 };
 pub use self::settings::Settings;
 pub use self::table::{SECTIONS, Section, flags};

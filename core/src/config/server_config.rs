@@ -38,11 +38,14 @@ pub struct ServerConfig {
     pub advertise_client: Vec<Endpoint>,
     /// Peer URLs as told to others.
     pub advertise_peer: Vec<Endpoint>,
-    /// The members that form a new cluster.
+    /// The members that form a new cluster; none while `discovery_srv` is to tell.
     pub initial_cluster: InitialCluster,
+    /// Where DNS names them instead.
+    pub discovery_srv: Option<DiscoverySrv>,
     /// Mixed into the cluster's id.
     pub initial_cluster_token: String,
-    /// Whether any flag was given that says which cluster this is; on a restart they may be left out.
+    /// Whether any flag was given that says which cluster this is; on a restart they may be left out. What DNS says is
+    /// not asked then.
     pub names_cluster: bool,
     /// Make a cluster, or join one?
     pub cluster_state: ClusterState,
@@ -96,6 +99,15 @@ pub struct ServerConfig {
     pub raft_apart: bool,
     /// What is logged, how and where.
     pub log: LogOptions,
+}
+
+/// Where DNS names the members of a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoverySrv {
+    /// The domain that has the records.
+    pub domain: String,
+    /// Behind the name of the service, to tell clusters of one domain apart; may be empty.
+    pub service: String,
 }
 
 /// Limits on requests and connections.
@@ -206,7 +218,12 @@ impl ServerConfig {
         let advertise_peer = settings.urls("initial-advertise-peer-urls")?;
         // Only the name was given: the cluster is this member.
         let named_only = name != "default" && !settings.is_set("initial-cluster");
-        let initial_cluster = if named_only {
+        let discovery_srv = Some(settings.text("discovery-srv")).filter(|domain| !domain.is_empty()).map(|domain| {
+            DiscoverySrv { domain: domain.to_owned(), service: settings.text("discovery-srv-name").to_owned() }
+        });
+        let initial_cluster = if discovery_srv.is_some() {
+            InitialCluster::default()
+        } else if named_only {
             InitialCluster::of_one(&name, &advertise_peer)
         } else {
             InitialCluster::parse(settings.text("initial-cluster"))
@@ -233,9 +250,10 @@ impl ServerConfig {
             listen_peer,
             advertise_client: settings.urls("advertise-client-urls")?,
             initial_cluster_token: settings.text("initial-cluster-token").to_owned(),
-            names_cluster: ["initial-cluster", "initial-cluster-token", "initial-advertise-peer-urls"]
-                .iter()
-                .any(|name| settings.is_set(name)),
+            names_cluster: discovery_srv.is_none()
+                && ["initial-cluster", "initial-cluster-token", "initial-advertise-peer-urls"]
+                    .iter()
+                    .any(|name| settings.is_set(name)),
             cluster_state: if settings.text("initial-cluster-state") == "existing" {
                 ClusterState::Existing
             } else {
@@ -295,6 +313,7 @@ impl ServerConfig {
             name,
             advertise_peer,
             initial_cluster,
+            discovery_srv,
         };
         validate::check(&config, settings, notes)?;
         Ok(config)

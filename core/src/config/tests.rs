@@ -181,8 +181,9 @@ fn values_that_do_not_fit_together_are_refused() {
         (&["--grpc-keepalive-timeout=-1s"], "--grpc-keepalive-timeout=-1s: must not be negative"),
         (
             &["--initial-cluster=x"],
-            "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: ",
+            "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: ; \"x\" names no URL: write name=http://host:port for each member",
         ),
+        (&["--discovery-srv-name=blue"], "--discovery-srv-name needs --discovery-srv, the domain that has the records"),
     ] {
         assert_eq!(refused(arguments), (text.to_owned(), 1), "{arguments:?}");
     }
@@ -193,7 +194,10 @@ fn what_this_version_lacks_is_refused_rather_than_left_out() {
     for (arguments, says) in [
         (&["--cert-file=c.pem", "--key-file=k.pem"][..], "--cert-file: this version does not serve TLS to clients"),
         (&["--client-cert-auth"], "--client-cert-auth: this version does not serve TLS to clients"),
-        (&["--discovery-srv=example.com"], "--discovery-srv: this version discovers no members by it"),
+        (
+            &["--discovery-endpoints=http://127.0.0.1:1", "--discovery-token=t"],
+            "--discovery-endpoints: this version asks no discovery service",
+        ),
         (
             &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"],
             "https://127.0.0.1:1: this version does not serve TLS to clients",
@@ -287,6 +291,19 @@ fn what_means_nothing_is_warned_about_once() {
             "flag has no effect: flag is no longer supported flag-name=vv",
         ]
     );
+}
+
+#[test]
+fn members_are_discovered_where_a_domain_is_named() {
+    let named =
+        |domain: &str, service: &str| Some(DiscoverySrv { domain: domain.to_owned(), service: service.to_owned() });
+    let by_flags = by_flags(&["--name=a", "--initial-advertise-peer-urls=http://h:1", "--discovery-srv=kv.test"]);
+    assert_eq!((by_flags.discovery_srv, by_flags.names_cluster), (named("kv.test", ""), false));
+    assert!(by_flags.initial_cluster.members().is_empty());
+    let environment = [("ETCD_DISCOVERY_SRV", "kv.test"), ("KEELKV_DISCOVERY_SRV_NAME", "blue")];
+    assert_eq!(serve(load_all(&[], &environment, "")).0.discovery_srv, named("kv.test", "blue"));
+    let file = "discovery-srv: kv.test\ndiscovery-srv-name: blue\n";
+    assert_eq!(serve(load_all(&["--config-file=f.yml"], &[], file)).0.discovery_srv, named("kv.test", "blue"));
 }
 
 #[test]

@@ -76,6 +76,9 @@ fn bootstrap(settings: &Settings) -> Result<(), ConfigError> {
             "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\"",
         );
     }
+    if !by_dns && !by_list && !settings.text("discovery-srv-name").is_empty() {
+        return invalid("--discovery-srv-name needs --discovery-srv, the domain that has the records");
+    }
     if settings.text("discovery-token").is_empty() == by_service {
         return invalid("both --discovery-token and --discovery-endpoints must be set");
     }

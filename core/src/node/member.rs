@@ -29,7 +29,7 @@ use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
 use crate::storage::engine::Room;
 use crate::storage::log::Log;
-use crate::types::{Applied, Code, Error, Result};
+use crate::types::{Applied, COMMAND_FORMAT, Code, Error, Result};
 use crate::watch::Hub;
 
 pub(super) type Raft = openraft::Raft<RaftConfig, StateMachine>;
@@ -168,9 +168,9 @@ impl Node {
     }
 
     async fn submit(&self, body: command::Body) -> Applied {
-        let command =
-            // One that every member can apply.
-            Command { format: self.state.command_format(), wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
+        // One that every member can apply, and that this build can make: it may have run as a newer one before.
+        let format = self.state.command_format().min(COMMAND_FORMAT);
+        let command = Command { format, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
         self.proposer.propose(command).await
     }
 

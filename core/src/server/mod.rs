@@ -1,7 +1,7 @@
 //! A whole server: a member, its listeners, and what it does by the clock.
 //!
 //! ```text
-//! ServerConfig -> Server::start: data directory -> Node -> sockets -> listeners -> ready
+//! ServerConfig -> Server::start: data directory (-> DNS) -> Node -> sockets -> listeners -> ready
 //!                 Server::stop:  listeners (calls under way finish) -> Node -> threads
 //! ```
 //!
@@ -14,6 +14,7 @@ mod notify;
 mod peers;
 mod running;
 mod sockets;
+mod srv;
 
 pub use self::notify::notify_ready;
 pub use self::peers::peer_options;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
 
-use super::{compaction, data_dir, peer_options, sockets};
+use super::{compaction, data_dir, peer_options, sockets, srv};
 use crate::api::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
 use crate::config::{ClusterState, ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
 use crate::env::{Env, TokioEnv};
@@ -44,9 +46,27 @@ pub struct Server {
 
 impl Server {
     /// Starts a member and its listeners; returns once clients are served.
-    #[allow(clippy::disallowed_methods, reason = "a server chooses the runtime that its member lives on")]
     pub async fn start(config: &ServerConfig) -> Result<Self, StartError> {
+        Self::start_with(config, srv::system_resolver).await
+    }
+
+    /// [`Server::start`]; `resolver` makes what asks DNS, if that is to be asked.
+    #[allow(clippy::disallowed_methods, reason = "a server chooses the runtime that its member lives on")]
+    pub(super) async fn start_with(
+        config: &ServerConfig,
+        resolver: impl FnOnce() -> Result<TokioResolver, NetError>,
+    ) -> Result<Self, StartError> {
+        let discovered;
+        let mut config = config;
         if !data_dir::inspect(&config.data_dir)? {
+            if let Some(srv) = &config.discovery_srv {
+                let resolver = resolver().map_err(|error| {
+                    StartError::new(format!("--discovery-srv: cannot ask DNS: {error}; check /etc/resolv.conf"))
+                })?;
+                let initial_cluster = srv::discover(config, srv, &resolver).await?;
+                discovered = ServerConfig { initial_cluster, ..config.clone() };
+                config = &discovered;
+            }
             config.check_bootstrap().map_err(|e| StartError::new(e.to_string()))?;
         }
         // Taken ports show before any data is touched.
@@ -178,9 +198,11 @@ fn front_threads(config: &ServerConfig) -> usize {
 
 fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>, transport: Arc<dyn Transport>) -> NodeConfig {
     let texts = |endpoints: &[Endpoint]| -> Vec<String> { endpoints.iter().map(ToString::to_string).collect() };
+    // The cluster's way to write this member's URLs counts: everybody makes the same ids of that.
+    let listed = config.initial_cluster.members().get(&config.name);
     NodeConfig {
         name: config.name.clone(),
-        peer_urls: texts(&config.advertise_peer),
+        peer_urls: texts(listed.unwrap_or(&config.advertise_peer)),
         cluster: ClusterConfig {
             members: config
                 .initial_cluster

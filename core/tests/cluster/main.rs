@@ -3,9 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests may use the real clock")]
 
 mod corruption;
+mod formats;
 mod lines;
 mod reachability;
 mod switchboard;
+#[cfg(feature = "rocks")]
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;

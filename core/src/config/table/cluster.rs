@@ -5,8 +5,9 @@ use super::{URLS, nothing, refused, used};
 
 const NO_DOWNGRADE: &str = "this version does not downgrade clusters";
 const OWN_PROTOCOL: &str = "the peer protocol has its own times";
-const NO_DISCOVERY: &str = "this version discovers no members by it; name them by --initial-cluster";
-const UNUSED: &str = "discovery is not used";
+const NO_SERVICE: &str =
+    "this version asks no discovery service; name the members by --initial-cluster or --discovery-srv";
+const UNUSED: &str = "there is no discovery service to ask";
 
 pub(super) const FLAGS: &[Flag] = &[
     used("initial-advertise-peer-urls", URLS, "http://localhost:2380", "this member's peer URLs, as told to others"),
@@ -35,10 +36,10 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 pub(super) const DISCOVERY: &[Flag] = &[
-    refused("discovery-token", Kind::Text, "", NO_DISCOVERY, "token of the cluster to discover"),
-    refused("discovery-endpoints", Kind::List, "", NO_DISCOVERY, "endpoints of the discovery service"),
-    refused("discovery-srv", Kind::Text, "", NO_DISCOVERY, "DNS domain whose SRV records name the members"),
-    nothing("discovery-srv-name", Kind::Text, "", UNUSED, "suffix of the SRV service name"),
+    refused("discovery-token", Kind::Text, "", NO_SERVICE, "token of the cluster to discover"),
+    refused("discovery-endpoints", Kind::List, "", NO_SERVICE, "endpoints of the discovery service"),
+    used("discovery-srv", Kind::Text, "", "DNS domain whose SRV records name the members that form a new cluster"),
+    used("discovery-srv-name", Kind::Text, "", "suffix of the SRV service name"),
     nothing("discovery-dial-timeout", Kind::Duration, "2s", UNUSED, "time to connect to the discovery service"),
     nothing("discovery-request-timeout", Kind::Duration, "5s", UNUSED, "time for one request to it"),
     nothing("discovery-keepalive-time", Kind::Duration, "2s", UNUSED, "time between pings to it"),
