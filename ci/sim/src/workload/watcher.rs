@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keelkv_core::node::Node;
-use keelkv_history::{Span, Watch};
+use keelkv_history::{Span, Watch, api};
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::etcdserverpb::watch_create_request::FilterType;
 use keelkv_proto::etcdserverpb::watch_request::RequestUnion;
@@ -13,7 +13,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
 
-use super::replies;
 use crate::scene::Scene;
 
 /// What a watcher wants to see.
@@ -171,7 +170,7 @@ impl Watcher {
 
     /// Takes down a response; the revision that is complete with it.
     fn take(&mut self, place: usize, response: &pb::WatchResponse) -> Option<i64> {
-        let record = replies::watched(response, self.scene.clock.stamp());
+        let record = api::watch_response(response, self.scene.clock.stamp());
         let is_progress = record.is_progress();
         let complete = match record.events.last() {
             Some(last) if !record.fragment => Some(last.kv.modified),
