@@ -6,7 +6,7 @@ use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Digest, FullHistory, Hash, Operation, Restart, Settings, Watch};
+use crate::record::{Alarm, Digest, FullHistory, Hash, Operation, Restart, Settings, Watch};
 
 /// All that was recorded in one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct History {
     pub digests: Vec<Digest>,
     /// When members lost their memory.
     pub restarts: Vec<Restart>,
+    /// When the alarm of space stood.
+    pub alarms: Vec<Alarm>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +39,7 @@ enum Line<'a> {
     Hash(Hash),
     Digest(Cow<'a, Digest>),
     Restart(Restart),
+    Alarm(Alarm),
 }
 
 impl History {
@@ -50,7 +53,8 @@ impl History {
             .chain(self.full.iter().map(|record| Line::Full(Borrowed(record))))
             .chain(self.hashes.iter().map(|record| Line::Hash(*record)))
             .chain(self.digests.iter().map(|record| Line::Digest(Borrowed(record))))
-            .chain(self.restarts.iter().map(|record| Line::Restart(*record)));
+            .chain(self.restarts.iter().map(|record| Line::Restart(*record)))
+            .chain(self.alarms.iter().map(|record| Line::Alarm(*record)));
         for line in lines {
             serde_json::to_writer(&mut to, &line)?;
             to.write_all(b"\n")?;
@@ -74,6 +78,7 @@ impl History {
                 Line::Hash(record) => history.hashes.push(record),
                 Line::Digest(record) => history.digests.push(record.into_owned()),
                 Line::Restart(record) => history.restarts.push(record),
+                Line::Alarm(record) => history.alarms.push(record),
             }
         }
         Ok(history)

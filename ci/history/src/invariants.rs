@@ -6,6 +6,7 @@ mod lease;
 mod linearizable;
 mod revisions;
 mod serializable;
+mod space;
 mod watch;
 
 use crate::timeline::Timeline;
@@ -15,7 +16,7 @@ use crate::violation::{Invariant, Violation};
 type Check = fn(&mut Findings<'_>);
 
 /// All of them, by what they are called.
-pub(crate) const ALL: [(Invariant, Check); 7] = [
+pub(crate) const ALL: [(Invariant, Check); 8] = [
     (Invariant::Linearizable, linearizable::check),
     (Invariant::Revisions, revisions::check),
     (Invariant::Watch, watch::check),
@@ -23,6 +24,7 @@ pub(crate) const ALL: [(Invariant, Check); 7] = [
     (Invariant::Convergence, convergence::check),
     (Invariant::Durability, durability::check),
     (Invariant::Serializable, serializable::check),
+    (Invariant::Space, space::check),
 ];
 
 /// More of one kind say nothing new.

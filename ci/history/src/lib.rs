@@ -17,6 +17,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "api")]
+pub mod api;
 mod check;
 mod history;
 mod invariants;
@@ -33,8 +35,8 @@ pub use check::check;
 pub use history::History;
 pub use model::{Store, View, execute};
 pub use record::{
-    Answer, Blob, Call, Compare, Comparison, Deletion, Digest, Event, FullHistory, Hash, Header, KeyValue, Operation,
-    Outcome, Put, RangeRead, Refusal, Reply, Restart, Revision, Settings, Span, Target, Txn, TxnOp, Watch,
+    Alarm, Answer, Blob, Call, Compare, Comparison, Deletion, Digest, Event, FullHistory, Hash, Header, KeyValue,
+    Operation, Outcome, Put, RangeRead, Refusal, Reply, Restart, Revision, Settings, Span, Target, Txn, TxnOp, Watch,
     WatchResponse, Window,
 };
 pub use search::{Linearization, linearize};

@@ -10,6 +10,6 @@ mod watch;
 pub use answer::{Answer, Header, KeyValue, Refusal, Reply};
 pub use blob::Blob;
 pub use call::{Call, Compare, Comparison, Deletion, Put, RangeRead, Span, Target, Txn, TxnOp};
-pub use evidence::{Digest, FullHistory, Hash, Restart, Revision, Settings, Window};
+pub use evidence::{Alarm, Digest, FullHistory, Hash, Restart, Revision, Settings, Window};
 pub use operation::{Operation, Outcome};
 pub use watch::{Event, Watch, WatchResponse};

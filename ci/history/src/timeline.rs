@@ -209,7 +209,11 @@ impl<'a> Clues<'a> {
                 }
             }
             for (revision, events) in revisions {
-                watched.entry(revision).or_insert(events);
+                // A watch that broke may have had only a part of its last revision.
+                let known = watched.entry(revision).or_default();
+                if known.len() < events.len() {
+                    *known = events;
+                }
             }
         }
         for kv in

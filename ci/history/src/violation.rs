@@ -40,6 +40,8 @@ pub enum Invariant {
     Durability,
     /// A read that may be old shows a state that has been, and one member never goes back.
     Serializable,
+    /// While the alarm of space stands, nothing that takes space is done.
+    Space,
 }
 
 /// One thing that is wrong.

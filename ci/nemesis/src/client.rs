@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use keelkv_history::{Answer, Blob, Call, Header, Operation, Outcome, Refusal, Reply};
+use keelkv_history::{Answer, Blob, Call, Header, Operation, Outcome, Refusal, Reply, api};
 use keelkv_proto::etcdserverpb as pb;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
@@ -13,9 +13,9 @@ use rand::rngs::SmallRng;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::convert;
 use crate::liar::Liar;
 use crate::record::Record;
+use crate::refusal::refusal;
 
 /// Where members listen; changes when members do.
 #[derive(Clone, Default)]
@@ -86,7 +86,7 @@ impl Client {
         let outcome = match tokio::time::timeout(DEADLINE, ask(channel, &call)).await {
             Err(_) => Outcome::Unknown("no answer in time".into()),
             Ok(Ok(answer)) => Outcome::Ok(answer),
-            Ok(Err(status)) => match convert::refusal(&status) {
+            Ok(Err(status)) => match refusal(&status) {
                 Some(refusal) => Outcome::Failed(refusal),
                 None => Outcome::Unknown(format!("{:?}: {}", status.code(), status.message())),
             },
@@ -110,25 +110,25 @@ impl Client {
 }
 
 async fn ask(channel: Channel, call: &Call) -> Result<Answer, Status> {
-    let malformed = |error: anyhow::Error| Status::internal(error.to_string());
+    let malformed = |error: api::EmptyAnswer| Status::internal(error.to_string());
     let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
     let mut lease = LeaseClient::new(channel);
     let (header, reply) = match call {
         Call::Put(asked) => {
-            let reply = kv.put(convert::put(asked)).await?.into_inner();
-            (reply.header, Reply::Put { prev: reply.prev_kv.map(convert::key_value) })
+            let reply = kv.put(api::put(asked)).await?.into_inner();
+            (reply.header, api::put_reply(&reply))
         }
         Call::Range(asked) => {
-            let mut reply = kv.range(convert::range(asked)).await?.into_inner();
-            (reply.header.take(), convert::range_reply(reply))
+            let reply = kv.range(api::range(asked)).await?.into_inner();
+            (reply.header, api::range_reply(&reply))
         }
         Call::Delete(asked) => {
-            let mut reply = kv.delete_range(convert::delete(asked)).await?.into_inner();
-            (reply.header.take(), convert::delete_reply(reply))
+            let reply = kv.delete_range(api::delete(asked)).await?.into_inner();
+            (reply.header, api::delete_reply(&reply))
         }
         Call::Txn(asked) => {
-            let mut reply = kv.txn(convert::txn(asked)).await?.into_inner();
-            (reply.header.take(), convert::txn_reply(reply).map_err(malformed)?)
+            let reply = kv.txn(api::txn(asked)).await?.into_inner();
+            (reply.header, api::txn_reply(&reply).map_err(malformed)?)
         }
         Call::Compact { revision } => {
             let request = pb::CompactionRequest { revision: *revision, physical: false };
@@ -154,5 +154,5 @@ async fn ask(channel: Channel, call: &Call) -> Result<Answer, Status> {
             (reply.header, Reply::TimeToLive { ttl: reply.ttl, granted: reply.granted_ttl, keys })
         }
     };
-    Ok(Answer { header: convert::header(header.as_ref()), reply })
+    Ok(Answer { header: api::header(header.as_ref()), reply })
 }

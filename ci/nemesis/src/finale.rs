@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keelkv_history::{Call, Event, FullHistory, Hash, Outcome, Put, Revision};
+use keelkv_history::{Call, Event, FullHistory, Hash, Outcome, Put, Revision, Span, Watch, api};
 use keelkv_proto::etcdserverpb as pb;
 use pb::lease_client::LeaseClient;
 use pb::maintenance_client::MaintenanceClient;
@@ -15,7 +15,6 @@ use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::convert;
 
 const CALL: Duration = Duration::from_secs(5);
 const CONVERGE: Duration = Duration::from_secs(30);
@@ -98,13 +97,7 @@ async fn hash(channel: &Channel, revision: i64) -> Result<Hash> {
 /// Everything of a stretch of revisions, as a watch on the member shows it.
 async fn history(channel: &Channel, member: u64, from: i64, to: i64) -> Result<FullHistory> {
     let (requests, outgoing) = mpsc::channel(2);
-    let everything = bytes::Bytes::from_static(&[0]);
-    let create = pb::WatchCreateRequest {
-        key: everything.clone(),
-        range_end: everything,
-        start_revision: from,
-        ..Default::default()
-    };
+    let create = api::watch(&Watch { span: Span::all(), start: from, ..Watch::default() });
     requests.send(pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).await?;
     let mut client = WatchClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
     let mut responses = client.watch(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
@@ -112,7 +105,7 @@ async fn history(channel: &Channel, member: u64, from: i64, to: i64) -> Result<F
     while revisions.last().is_none_or(|last| last.revision < to) {
         let response = responses.message().await?.context("the stream ended")?;
         ensure!(!response.canceled, "cancelled: {} {}", response.cancel_reason, response.compact_revision);
-        for event in response.events.into_iter().map(convert::event) {
+        for event in response.events.iter().map(api::event) {
             let event = Event { prev: None, ..event };
             let revision = event.kv.modified;
             match revisions.last_mut() {

@@ -15,7 +15,6 @@
 mod client;
 mod clock;
 mod cluster;
-mod convert;
 mod disk;
 mod figures;
 mod finale;
@@ -24,6 +23,7 @@ mod links;
 mod member;
 mod proxy;
 mod record;
+mod refusal;
 mod run;
 mod scenarios;
 mod watcher;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use keelkv_history::{Span, Watch, WatchResponse};
+use keelkv_history::{Span, Watch, api};
 use keelkv_proto::etcdserverpb as pb;
 use pb::watch_client::WatchClient;
-use pb::watch_create_request::FilterType;
 use pb::watch_request::RequestUnion;
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -16,7 +15,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
 use crate::client::Endpoints;
-use crate::convert;
 use crate::liar::Liar;
 use crate::record::Record;
 
@@ -113,7 +111,7 @@ impl Watcher {
             match timeout(SILENCE, responses.message()).await {
                 Ok(Ok(Some(response))) => {
                     questions = 0;
-                    self.take(stretch, response);
+                    self.take(stretch, &response);
                     if stretch.watch.responses.last().is_some_and(|last| last.canceled) {
                         return Ok(());
                     }
@@ -140,18 +138,9 @@ impl Watcher {
         }
     }
 
-    fn take(&self, stretch: &mut Stretch, response: pb::WatchResponse) {
-        let header = convert::header(response.header.as_ref());
-        stretch.watch.member = header.member;
-        let mut record = WatchResponse {
-            received: self.record.clock.now(),
-            revision: header.revision,
-            created: response.created,
-            canceled: response.canceled,
-            compact_revision: response.compact_revision,
-            fragment: response.fragment,
-            events: response.events.into_iter().map(convert::event).collect(),
-        };
+    fn take(&self, stretch: &mut Stretch, response: &pb::WatchResponse) {
+        stretch.watch.member = api::header(response.header.as_ref()).member;
+        let mut record = api::watch_response(response, self.record.clock.now());
         self.liar.watched(&mut record);
         if record.is_progress() {
             stretch.last = stretch.last.max(record.revision);
@@ -183,17 +172,7 @@ type Stream = (mpsc::Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>);
 
 async fn open(endpoints: &Endpoints, at: usize, watch: &Watch) -> Result<Stream> {
     let (requests, outgoing) = mpsc::channel(QUESTIONS as usize + 2);
-    let (key, range_end) = convert::ends(&watch.span);
-    let filters = [(watch.no_put, FilterType::Noput), (watch.no_delete, FilterType::Nodelete)];
-    let create = pb::WatchCreateRequest {
-        key,
-        range_end,
-        start_revision: watch.start,
-        filters: filters.into_iter().filter(|(set, _)| *set).map(|(_, filter)| filter.into()).collect(),
-        prev_kv: watch.prev_kv,
-        fragment: watch.fragment,
-        ..Default::default()
-    };
+    let create = api::watch(watch);
     requests.send(pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).await?;
     let mut client = WatchClient::new(endpoints.pick(at)).max_decoding_message_size(usize::MAX);
     let responses = client.watch(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();

@@ -60,7 +60,9 @@ impl World {
         let refused = history.operations.iter().find(|operation| {
             let unserved = match &operation.outcome {
                 Outcome::Unknown(_) => true,
-                Outcome::Failed(refusal) => matches!(refusal, Refusal::Other(_)),
+                // Without space a member serves all the same.
+                Outcome::Failed(Refusal::Other(why)) => self.plan.quota_bytes == 0 || !why.contains("space exceeded"),
+                Outcome::Failed(_) => false,
                 Outcome::Ok(_) => false,
             };
             operation.invoked > served && unserved
@@ -85,7 +87,11 @@ impl World {
         let members = newest.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
         let place = |url: &String| url.strip_prefix("http://m")?.strip_suffix(":2380")?.parse::<usize>().ok();
         let places = members.iter().filter_map(|member| place(member.peer_urls.first()?));
-        places.filter(|place| self.hosts.contains_key(place) && !self.retired.contains(place)).collect()
+        let wiped = self.scene.wiped.lock();
+        let is_there = |place: &usize| {
+            self.hosts.contains_key(place) && !self.retired.contains(place) && !wiped.contains_key(place)
+        };
+        places.filter(is_there).collect()
     }
 
     /// Whether enough members are left that the faults of the seed have not taken for good.

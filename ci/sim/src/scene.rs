@@ -1,13 +1,13 @@
 //! What clients and the world share: the doors to the members, and the record of what clients saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use keelkv_core::node::Node;
 use keelkv_history::History;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::host::Entrance;
@@ -19,6 +19,10 @@ pub(crate) struct Scene {
     pub(crate) trace: Arc<Trace>,
     pub(crate) history: Mutex<History>,
     doors: Mutex<BTreeMap<usize, Entrance>>,
+    /// Between which clients and hosts nothing comes through.
+    cuts: watch::Sender<BTreeSet<(u32, usize)>>,
+    /// Hosts that lost their disks for good, and the members that lived there, which an operator has to replace.
+    pub(crate) wiped: Mutex<BTreeMap<usize, u64>>,
     /// Everything up to this revision has come to the watch of everything.
     pub(crate) watched: AtomicI64,
     /// Clients ask nothing more.
@@ -40,6 +44,8 @@ impl Scene {
             trace,
             history: Mutex::default(),
             doors: Mutex::default(),
+            cuts: watch::Sender::default(),
+            wiped: Mutex::default(),
             watched: AtomicI64::new(1),
             closing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
@@ -66,6 +72,31 @@ impl Scene {
     /// The member of a host.
     pub(crate) fn door(&self, host: usize) -> Option<Entrance> {
         self.doors.lock().get(&host).cloned()
+    }
+
+    /// Nothing comes through between a client and a host any more.
+    pub(crate) fn cut(&self, client: u32, host: usize) {
+        self.cuts.send_modify(|cuts| {
+            cuts.insert((client, host));
+        });
+    }
+
+    /// All clients reach all hosts again.
+    pub(crate) fn heal_ways(&self) {
+        self.cuts.send_modify(BTreeSet::clear);
+    }
+
+    /// Whether a client and a host reach each other.
+    pub(crate) fn reaches(&self, client: u32, host: usize) -> bool {
+        !self.cuts.borrow().contains(&(client, host))
+    }
+
+    /// Waits until a client and a host reach each other.
+    pub(crate) async fn way(&self, client: u32, host: usize) {
+        if !self.reaches(client, host) {
+            // The scene keeps the sender.
+            let _ = self.cuts.subscribe().wait_for(|cuts| !cuts.contains(&(client, host))).await;
+        }
     }
 
     /// Does something with a host's member, among its tasks.

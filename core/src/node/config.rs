@@ -9,6 +9,7 @@ use crate::storage::backing::BackingOptions;
 use crate::storage::engine::StateEngine;
 use crate::storage::log::LogOptions;
 use crate::storage::log::disk::Disk;
+use crate::watch;
 
 /// Everything that one member needs to know. The default is a single member in memory.
 #[derive(Clone, Debug)]
@@ -40,8 +41,9 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Log entries kept behind a snapshot, so that a slow follower can catch up from the log.
     pub snapshot_catchup_entries: u64,
-    /// How often an idle watcher that asked for it is told the current revision.
-    pub watch_progress_interval: Duration,
+    /// Buffers and intervals of watching. Where [`Limits::max_request_bytes`] is not the default, the size of fragments
+    /// ought to follow it: [`watch::Options::fragment_bytes`].
+    pub watch: watch::Options,
     /// A line tells of entries that took longer than this to apply.
     pub slow_apply: Duration,
     /// How often the leader compares checksums of all keys' history; none: never. What members make of the log is
@@ -157,7 +159,7 @@ impl Default for NodeConfig {
             election_timeout: Duration::from_millis(1000),
             limits: Limits::default(),
             snapshot_catchup_entries: 5000,
-            watch_progress_interval: Duration::from_secs(600),
+            watch: watch::Options::default(),
             slow_apply: Duration::from_millis(100),
             corrupt_check_interval: None,
             compact_hash_check_interval: None,

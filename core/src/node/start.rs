@@ -76,7 +76,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let checkpoint_interval = config.lease_checkpoint.then_some(CHECKPOINT_INTERVAL);
     let lessor = Lessor::new(Arc::clone(&env), LessorOptions { checkpoint_interval, ..LessorOptions::default() });
     let leadership = Leadership::default();
-    let hub = Hub::new(Arc::clone(&env), watch_options(&config), origin(&identity, &leadership));
+    let hub = Hub::new(Arc::clone(&env), config.watch.clone(), origin(&identity, &leadership));
     let sinks = Sinks { events: Arc::clone(&hub) as _, leases: Arc::clone(&lessor) as _ };
     let machine = Machine::open(&env, backing.clone(), sinks).map_err(|error| StartError::new(error.to_string()))?;
     let reader = machine.reader();
@@ -210,19 +210,12 @@ fn install_interrupted(arrivals: &Arc<dyn Disk>, engine: &dyn StateEngine) -> Re
     state.remove().map_err(|error| failed(&error))
 }
 
-/// A segment has room for several of the largest requests.
+/// A segment has room for several of the largest requests, and what comes with them.
 fn log_options(config: &NodeConfig) -> LogOptions {
     let largest = u64::try_from(config.limits.max_request_bytes).unwrap_or(u64::MAX);
-    let segment_bytes = config.log.segment_bytes.max(largest.saturating_add(1 << 20).saturating_mul(2)).min(1 << 31);
+    let others = largest.saturating_mul(4).min(1 << 20);
+    let segment_bytes = config.log.segment_bytes.max(largest.saturating_add(others).saturating_mul(2)).min(1 << 31);
     LogOptions { segment_bytes, ..config.log.clone() }
-}
-
-fn watch_options(config: &NodeConfig) -> watch::Options {
-    watch::Options {
-        progress_interval: config.watch_progress_interval,
-        fragment_bytes: watch::Options::fragment_bytes(config.limits.max_request_bytes),
-        ..watch::Options::default()
-    }
 }
 
 fn origin(identity: &Identity, leadership: &Leadership) -> watch::Origin {

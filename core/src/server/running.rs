@@ -18,6 +18,7 @@ use crate::peer::Transport;
 use crate::peer::tcp::TcpTransport;
 use crate::storage::backing::BackingOptions;
 use crate::storage::log::LogOptions;
+use crate::watch;
 
 /// Calls under way have this long to finish when a server stops.
 const GRACE: Duration = Duration::from_millis(500);
@@ -236,7 +237,11 @@ fn node_config(config: &ServerConfig, metrics: &Arc<Metrics>, transport: Arc<dyn
             quota_bytes: config.quota_bytes.unwrap_or(0),
         },
         snapshot_catchup_entries: config.snapshot_catchup_entries,
-        watch_progress_interval: config.watch_progress_interval,
+        watch: watch::Options {
+            progress_interval: config.watch_progress_interval,
+            fragment_bytes: watch::Options::fragment_bytes(config.limits.max_request_bytes),
+            ..watch::Options::default()
+        },
         slow_apply: config.slow_apply,
         corrupt_check_interval: config.corrupt_check,
         compact_hash_check_interval: config.compact_hash_check,

@@ -61,6 +61,17 @@ pub struct Restart {
     pub to: u64,
 }
 
+/// The alarm of space stood all the time between two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Whose space there was none of.
+    pub member: u64,
+    /// When somebody had been told of it.
+    pub from: u64,
+    /// When somebody first asked to end it; the greatest number if nobody did.
+    pub to: u64,
+}
+
 /// What a harness knows of the conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

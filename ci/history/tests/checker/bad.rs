@@ -6,4 +6,5 @@ mod lease;
 mod linearizable;
 mod revisions;
 mod serializable;
+mod space;
 mod watch;

@@ -160,6 +160,23 @@ fn a_watch_of_the_future_a_filtered_one_and_one_in_pieces() {
 }
 
 #[test]
+fn a_watch_that_breaks_amid_a_revision_and_is_taken_up_again() {
+    let mut world = World::new();
+    let pieces = world.watch(Watch { span: Span::all(), fragment: true, start: 1, ..Default::default() });
+    world.put("a", "1");
+    // Nobody was told what became of this: only watches know.
+    world.unknown(swap("a", "1", "2", "b"), true);
+    let again = world.watch_all(3);
+    for watch in [pieces, again] {
+        world.deliver(watch);
+    }
+    let mut history = world.history;
+    let last = history.watches[pieces].responses.last_mut().unwrap();
+    (last.fragment, _) = (true, last.events.pop());
+    passes(&history);
+}
+
+#[test]
 fn several_revisions_in_one_response() {
     let mut world = World::new();
     let watch = world.watch_all(1);

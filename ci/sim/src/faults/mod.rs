@@ -17,6 +17,10 @@ pub(crate) enum Action {
     Start(usize),
     /// All networks are as usual.
     HealNetwork,
+    /// A host is cut off from all others.
+    Isolate(usize),
+    /// Clients reach all hosts.
+    HealWays,
     /// A host goes on.
     Resume(usize),
     /// A host's disk is as fast as before, and has room.

@@ -29,6 +29,12 @@ pub(crate) enum Kind {
     Damage,
     /// A member starts with an empty disk, or with an old copy of its own.
     Amnesia,
+    /// A member's disk is lost for good, and the member is replaced at the same place.
+    Wipe,
+    /// A member falls behind, catches up, and falls behind again at once.
+    Flap,
+    /// Clients and a member cannot reach each other.
+    ClientCut,
 }
 
 /// What a seed is about.
@@ -56,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) watchers: u32,
     pub(crate) election_timeout: Duration,
     pub(crate) catchup: u64,
+    /// What a member may hold; 0: no bound.
+    pub(crate) quota_bytes: u64,
     /// The faults, the rest, and all of it.
     pub(crate) length: Duration,
     pub(crate) rest: Duration,
@@ -77,6 +85,9 @@ impl Plan {
             (Kind::FullDisk, 1),
             (Kind::Damage, 1),
             (Kind::Amnesia, 1),
+            (Kind::Wipe, 1),
+            (Kind::Flap, 1),
+            (Kind::ClientCut, 2),
         ];
         // Not all at once: few kinds go deeper.
         let part = random.random_range(0.2..0.9);
@@ -98,6 +109,7 @@ impl Plan {
             watchers: random.random_range(1..4),
             election_timeout: Duration::from_millis(*[500, 1_000].choose(&mut random).unwrap_or(&1_000)),
             catchup: random.random_range(50..=100),
+            quota_bytes: if random.random_ratio(1, 4) { random.random_range(60 << 10..200 << 10) } else { 0 },
             length,
             rest: Duration::from_secs(15).min(length / 3),
         }

@@ -7,7 +7,9 @@ mod leaders;
 mod terms;
 mod votes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use keelkv_core::consensus::wire;
@@ -20,10 +22,15 @@ pub(crate) use self::digests::Digests;
 use self::leaders::Leaders;
 use self::terms::Terms;
 use self::votes::Votes;
+use crate::clock::Clock;
 use crate::trace::Trace;
+
+/// Between two snapshots that one member installs shortly after each other.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Looks at every message that passes.
 pub(crate) struct Observer {
+    clock: Arc<Clock>,
     trace: Arc<Trace>,
     seen: Mutex<Seen>,
 }
@@ -33,13 +40,14 @@ struct Seen {
     leaders: Leaders,
     terms: Terms,
     votes: Votes,
-    snapshots: u64,
+    /// When each member installed a snapshot last.
+    snapshots: BTreeMap<u64, Duration>,
 }
 
 impl Observer {
     /// Nothing has passed yet.
-    pub(crate) fn new(trace: Arc<Trace>) -> Arc<Self> {
-        Arc::new(Self { trace, seen: Mutex::default() })
+    pub(crate) fn new(clock: Arc<Clock>, trace: Arc<Trace>) -> Arc<Self> {
+        Arc::new(Self { clock, trace, seen: Mutex::default() })
     }
 
     /// A member asks another.
@@ -78,7 +86,11 @@ impl Observer {
                 seen.votes.votes(by, &vote.ballot.unwrap_or_default())
             }
             (request::Body::Snapshot(_), answer::Body::Snapshot(answer)) if answer.ballot.is_some() => {
-                seen.snapshots += 1;
+                let now = self.clock.time();
+                let last = seen.snapshots.insert(by.member_id, now);
+                if last.is_some_and(|last| now - last < SOON) {
+                    self.trace.count("snapshots installed again soon");
+                }
                 self.trace.count("snapshots installed");
                 self.trace.say(format!("{:x} has installed a snapshot of {:x}", by.member_id, asker.member_id));
                 Ok(())

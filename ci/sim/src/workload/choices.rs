@@ -125,6 +125,12 @@ impl Choices {
         }
     }
 
+    /// For a read within a transaction: now, or about where compactions are.
+    fn past(&mut self) -> i64 {
+        let back = self.random.random_range(0..120);
+        if self.random.random_ratio(1, 3) { (self.may_compact - back).max(1) } else { 0 }
+    }
+
     fn deletion(&mut self) -> Deletion {
         let span = if self.random.random_ratio(4, 5) { Span::key(self.key()) } else { self.span() };
         Deletion { span, prev_kv: self.random.random_ratio(1, 3) }
@@ -169,7 +175,7 @@ impl Choices {
             operations.push(match self.random.random_range(0..10) {
                 0..6 => TxnOp::Put(Put { key, ..self.put(0) }),
                 6..8 => TxnOp::Delete(Deletion { span: Span::key(key), prev_kv: true }),
-                _ => TxnOp::Range(RangeRead { span: Span::key(key), ..RangeRead::default() }),
+                _ => TxnOp::Range(RangeRead { span: Span::key(key), revision: self.past(), ..RangeRead::default() }),
             });
         }
         operations
@@ -177,8 +183,10 @@ impl Choices {
 
     fn read_only(&mut self) -> Txn {
         let serializable = self.random.random_ratio(1, 3);
-        let read =
-            |this: &mut Self| TxnOp::Range(RangeRead { span: this.span(), serializable, ..RangeRead::default() });
+        let read = |this: &mut Self| {
+            let (span, revision) = (this.span(), this.past());
+            TxnOp::Range(RangeRead { span, revision, serializable, ..RangeRead::default() })
+        };
         let success = (0..self.random.random_range(1..4)).map(|_| read(self)).collect();
         let failure = vec![read(self)];
         Txn { compares: vec![self.compare()], success, failure }

@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use keelkv_core::types::{Advice, Code};
-use keelkv_history::{Call, Operation, Outcome, Reply};
+use keelkv_history::{Call, Outcome, Reply};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::asking::ask;
 use super::choices::Choices;
-use super::{replies, requests};
 use crate::scene::Scene;
-
-/// The greatest difference of a member's clock to the true one, in parts of a million.
-pub(crate) const MOST_DRIFT_PPM: i64 = 500;
 
 /// Leases that a client keeps at a time.
 const MOST_LEASES: usize = 3;
@@ -59,45 +55,14 @@ impl Client {
         self.host
     }
 
-    /// Asks one thing, and takes down what became of it.
+    /// Asks one thing, and learns from what became of it.
     async fn ask(&mut self, host: usize, call: Call) {
         let patience = Duration::from_millis(self.choices.random.random_range(500..9_000));
-        let scene = Arc::clone(&self.scene);
-        let invoked = scene.clock.stamp();
-        scene.under_way.fetch_add(1, Ordering::Relaxed);
-        let asked = call.clone();
-        let work = scene.at(host, |node| async move { requests::carry_out(&node, &asked).await });
-        let outcome = match tokio::time::timeout(patience, work).await {
-            Err(_) => Outcome::Unknown("gave up".to_owned()),
-            Ok(Err(_)) => Outcome::Unknown("the member went away".to_owned()),
-            Ok(Ok(Ok(answer))) => Outcome::Ok(answer),
-            Ok(Ok(Err(error))) => {
-                let doubtful = error.code().advice() == Advice::OutcomeUnknown || error.code() == Code::Stopped;
-                if doubtful { Outcome::Unknown(error.to_string()) } else { Outcome::Failed(replies::refusal(&error)) }
-            }
-        };
-        scene.under_way.fetch_sub(1, Ordering::Relaxed);
-        let returned = scene.clock.stamp();
+        let outcome = ask(&self.scene, self.number, host, &call, patience).await;
         self.learn(&call, &outcome);
-        let kind = match &outcome {
-            Outcome::Ok(_) => "operations answered",
-            Outcome::Failed(_) => "operations refused",
-            Outcome::Unknown(_) => "operations unknown",
-        };
-        scene.trace.count(kind);
-        scene.trace.say(format!("c{} m{host} {} -> {}", self.number, told(&call), became(&outcome)));
         if !matches!(outcome, Outcome::Ok(_)) {
             self.host = None;
         }
-        let invoked = invoked.saturating_sub(slack(&call));
-        scene.history.lock().operations.push(Operation {
-            client: self.number,
-            member: host as u64 + 1,
-            invoked,
-            returned,
-            call,
-            outcome,
-        });
     }
 
     fn learn(&mut self, call: &Call, outcome: &Outcome) {
@@ -124,32 +89,5 @@ impl Client {
         if choices.seen.len() > 8 {
             choices.seen.remove(0);
         }
-    }
-}
-
-/// A leader's clock may be faster than that of the record, and a lease's time is over as much earlier.
-fn slack(call: &Call) -> u64 {
-    let most = 10_000_000_000 * MOST_DRIFT_PPM as u64 / 1_000_000;
-    match call {
-        // A step of the world is the least that can be told apart.
-        Call::Grant { .. } | Call::KeepAlive { .. } => most + 2_000_000,
-        _ => 0,
-    }
-}
-
-fn told(call: &Call) -> String {
-    let mut text = format!("{call:?}");
-    if text.len() > 160 {
-        text.truncate(160);
-        text.push_str("...");
-    }
-    text
-}
-
-fn became(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Ok(answer) => format!("revision {}", answer.header.revision),
-        Outcome::Failed(refusal) => format!("refused: {refusal:?}"),
-        Outcome::Unknown(why) => format!("unknown: {why}"),
     }
 }

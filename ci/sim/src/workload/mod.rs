@@ -4,14 +4,18 @@
 //! choices: what to ask ─▶ requests: keelkv's form ─▶ a member ─▶ replies: the record's form ─▶ history
 //! ```
 
+mod asking;
 mod choices;
 mod client;
 mod operator;
 mod replies;
 mod requests;
+mod steward;
 mod watcher;
 
-pub(crate) use self::client::{Client, MOST_DRIFT_PPM};
+pub(crate) use self::asking::MOST_DRIFT_PPM;
+pub(crate) use self::client::Client;
 pub(crate) use self::operator::{Operator, Order, Orders};
 pub(crate) use self::replies::held;
+pub(crate) use self::steward::Steward;
 pub(crate) use self::watcher::{Interest, Watcher};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use keelkv_core::node::Founder;
-use keelkv_core::types::{Error, Result as Answered};
+use keelkv_core::node::{Founder, Node};
+use keelkv_core::types::{Code, Result as Answered};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +20,13 @@ use crate::scene::{Died, Scene};
 pub(crate) enum Order {
     /// A new host begins with these members.
     Start {
+        /// Its number.
+        host: usize,
+        /// All that there are, with itself.
+        members: Vec<Founder>,
+    },
+    /// A host that lost its disks begins anew, in the place that was made for it.
+    Rejoin {
         /// Its number.
         host: usize,
         /// All that there are, with itself.
@@ -60,12 +67,17 @@ impl Operator {
             if self.scene.calm.load(Ordering::Relaxed) {
                 return;
             }
+            let wiped = self.scene.wiped.lock().first_key_value().map(|(host, member)| (*host, *member));
+            if let Some((host, member)) = wiped.filter(|_| self.random.random_ratio(2, 3)) {
+                self.replace(host, member).await;
+                continue;
+            }
             match self.random.random_range(0..10) {
                 0..4 => self.move_leader().await,
+                4..7 => self.promote().await,
                 _ if !self.churns => {}
-                4..7 => self.add().await,
-                7..9 => self.remove().await,
-                _ => self.promote().await,
+                7..9 => self.add().await,
+                _ => self.remove().await,
             }
         }
     }
@@ -75,7 +87,7 @@ impl Operator {
         if open.is_empty() { None } else { Some(open[self.random.random_range(0..open.len())]) }
     }
 
-    fn say(&self, what: &str, how: &Result<(), String>) {
+    fn say<T: std::fmt::Debug>(&self, what: &str, how: &Result<T, String>) {
         self.scene.trace.say(format!("operator: {what}: {how:?}"));
         if how.is_ok() {
             self.scene.trace.count(what.split(' ').next().unwrap_or_default());
@@ -102,33 +114,44 @@ impl Operator {
         if members >= self.most {
             return self.remove().await;
         }
-        let (new, learns) = (self.free, self.random.random_ratio(1, 3));
+        let (new, learns) = (self.free, self.random.random_ratio(1, 2));
         let added = self.scene.at(host, move |node| async move {
-            let added = node.add_member(vec![Network::url(new)], learns).await?;
-            let all = node.state().members();
-            let founder = |url: &String| Founder { name: url.clone(), peer_urls: vec![url.clone()] };
-            Ok::<_, Error>((
-                added.id,
-                all.iter().filter_map(|member| member.peer_urls.first()).map(founder).collect::<Vec<_>>(),
-            ))
+            node.add_member(vec![Network::url(new)], learns).await?;
+            Ok(founders(&node))
         });
-        let added = tokio::time::timeout(Duration::from_secs(10), added).await;
-        let how = match &added {
-            Ok(Ok(Ok(_))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(error.to_string()),
-            Ok(Err(_)) => Err("the member went away".to_owned()),
-            Err(_) => Err("gave up".to_owned()),
-        };
-        self.say(&format!("member-added m{new}, learner {learns}"), &how);
+        let added = said(tokio::time::timeout(Duration::from_secs(10), added).await);
+        self.say(&format!("member-added m{new}, learner {learns}"), &added);
         match added {
-            Ok(Ok(Ok((_, members)))) => {
+            Ok(members) => {
                 self.free += 1;
                 tokio::time::sleep(Duration::from_millis(self.random.random_range(0..2_000))).await;
                 self.orders.lock().push_back(Order::Start { host: new, members });
             }
             // It may be there all the same: then it is never started.
-            _ if how.as_ref().is_err_and(|why| why.contains("timed out") || why == "gave up") => self.free += 1,
-            _ => {}
+            Err(why) if why.contains("timed out") || why == "gave up" => self.free += 1,
+            Err(_) => {}
+        }
+    }
+
+    /// Takes out the member that lost its disks, and makes a place for a new one at the same URL.
+    async fn replace(&mut self, lost: usize, old: u64) {
+        let Some(host) = self.choose() else { return };
+        let learns = self.random.random_ratio(1, 2);
+        let replaced = self.scene.at(host, move |node| async move {
+            // Attempts before this one may have come half the way.
+            match node.remove_member(old).await {
+                Err(error) if error.code() != Code::MemberNotFound => return Err(error),
+                _ => {}
+            }
+            match node.add_member(vec![Network::url(lost)], learns).await {
+                Err(error) if error.code() != Code::PeerURLExist => Err(error),
+                _ => Ok(founders(&node)),
+            }
+        });
+        let replaced = said(tokio::time::timeout(Duration::from_secs(20), replaced).await);
+        self.say(&format!("member-replaced m{lost}, learner {learns}"), &replaced);
+        if let Ok(members) = replaced {
+            self.orders.lock().push_back(Order::Rejoin { host: lost, members });
         }
     }
 
@@ -168,11 +191,16 @@ impl Operator {
     }
 }
 
-type Said = Result<Result<Answered<()>, Died>, Elapsed>;
+/// The members as one of them knows them, for the start of another.
+fn founders(node: &Node) -> Vec<Founder> {
+    let all = node.state().members();
+    let founder = |url: &String| Founder { name: url.clone(), peer_urls: vec![url.clone()] };
+    all.iter().filter_map(|member| member.peer_urls.first()).map(founder).collect()
+}
 
-fn said(what: Said) -> Result<(), String> {
+fn said<T>(what: Result<Result<Answered<T>, Died>, Elapsed>) -> Result<T, String> {
     match what {
-        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Ok(done))) => Ok(done),
         Ok(Ok(Err(error))) => Err(error.to_string()),
         Ok(Err(_)) => Err("the member went away".to_owned()),
         Err(_) => Err("gave up".to_owned()),

@@ -5,15 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keelkv_core::node::Node;
-use keelkv_history::{Span, Watch};
+use keelkv_history::{Span, Watch, api};
 use keelkv_proto::etcdserverpb as pb;
-use keelkv_proto::etcdserverpb::watch_create_request::FilterType;
 use keelkv_proto::etcdserverpb::watch_request::RequestUnion;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::replies;
 use crate::scene::Scene;
 
 /// What a watcher wants to see.
@@ -27,6 +26,10 @@ pub(crate) struct Interest {
     pub(crate) no_delete: bool,
     /// With what the keys were.
     pub(crate) prev_kv: bool,
+    /// Large responses may come in parts.
+    pub(crate) fragment: bool,
+    /// The watcher takes its time with each response.
+    pub(crate) is_slow: bool,
     /// Everything up to what it has seen may be compacted.
     pub(crate) is_chronicle: bool,
 }
@@ -66,9 +69,13 @@ impl Watcher {
                 continue;
             };
             if !self.interest.is_chronicle && self.random.random_ratio(1, 6) {
-                // From the past, from now on, or from the future.
-                let off = self.random.random_range(-80..30);
-                self.next = if self.random.random_ratio(1, 3) { 0 } else { (self.next + off).max(1) };
+                let seen = self.scene.watched.load(Ordering::Relaxed);
+                self.next = match self.random.random_range(0..4) {
+                    0 => 0,
+                    1 => seen + self.random.random_range(1..300),
+                    2 => (seen - self.random.random_range(0..100)).max(1),
+                    _ => (self.next - self.random.random_range(0..80)).max(1),
+                };
             }
             let end = self.watch(host).await;
             self.scene.trace.count("watches resumed");
@@ -101,53 +108,44 @@ impl Watcher {
         self.host
     }
 
-    fn request(&self) -> pb::WatchRequest {
-        let copy = |blob: &keelkv_history::Blob| bytes::Bytes::copy_from_slice(blob.bytes());
-        let filters = [(self.interest.no_put, FilterType::Noput), (self.interest.no_delete, FilterType::Nodelete)];
-        let create = pb::WatchCreateRequest {
-            key: copy(&self.interest.span.key),
-            range_end: copy(&self.interest.span.end),
-            start_revision: self.next,
-            progress_notify: true,
-            filters: filters.into_iter().filter(|(on, _)| *on).map(|(_, filter)| filter.into()).collect(),
-            prev_kv: self.interest.prev_kv,
-            ..pb::WatchCreateRequest::default()
-        };
-        pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
-    }
-
     /// One watch at one member.
     async fn watch(&mut self, host: usize) -> End {
-        let (give, mut responses) = mpsc::unbounded_channel();
-        let (ask, asked) = mpsc::unbounded_channel();
+        let wanted = Watch {
+            client: self.number,
+            member: host as u64 + 1,
+            invoked: self.scene.clock.stamp(),
+            span: self.interest.span.clone(),
+            start: self.next,
+            no_put: self.interest.no_put,
+            no_delete: self.interest.no_delete,
+            prev_kv: self.interest.prev_kv,
+            fragment: self.interest.fragment,
+            ..Watch::default()
+        };
+        let create = pb::WatchCreateRequest { progress_notify: true, ..api::watch(&wanted) };
         let place = {
-            let record = Watch {
-                client: self.number,
-                member: host as u64 + 1,
-                invoked: self.scene.clock.stamp(),
-                span: self.interest.span.clone(),
-                start: self.next,
-                no_put: self.interest.no_put,
-                no_delete: self.interest.no_delete,
-                prev_kv: self.interest.prev_kv,
-                ..Watch::default()
-            };
             let mut history = self.scene.history.lock();
-            history.watches.push(record);
+            history.watches.push(wanted);
             history.watches.len() - 1
         };
-        let request = self.request();
-        {
-            let Some(door) = self.scene.door(host) else { return End::Broken };
-            door.handle.spawn(stream(door.node, request, give, asked));
-        }
+        self.scene.way(self.number, host).await;
+        let Some(door) = self.scene.door(host) else { return End::Broken };
+        let (give, responses) = mpsc::channel(1);
+        let (ask, asked) = mpsc::unbounded_channel();
+        door.handle.spawn(stream(door.node, create, give, asked));
+        let mut inbox = Inbox { responses, held: None };
         let stays = Duration::from_millis(self.random.random_range(200..8_000));
         let mut leave = std::pin::pin!(tokio::time::sleep(stays));
+        let mut wish = std::pin::pin!(tokio::time::sleep(self.silence()));
         loop {
-            let wish = Duration::from_millis(self.random.random_range(100..3_000));
             tokio::select! {
                 biased;
-                response = responses.recv() => {
+                () = &mut leave, if !self.scene.calm.load(Ordering::Relaxed) => return End::Moved,
+                () = &mut wish => {
+                    wish.as_mut().reset(Instant::now() + self.silence());
+                    self.ask_for_progress(host, &ask);
+                }
+                response = inbox.next(&self.scene, self.number, host) => {
                     let Some(response) = response else { return End::Broken };
                     let revision = self.take(place, &response);
                     if response.canceled && response.compact_revision > 0 {
@@ -159,19 +157,34 @@ impl Watcher {
                     if let Some(revision) = revision.filter(|_| self.interest.is_chronicle) {
                         self.scene.watched.fetch_max(revision, Ordering::Relaxed);
                     }
-                }
-                () = &mut leave, if !self.scene.calm.load(Ordering::Relaxed) => return End::Moved,
-                () = tokio::time::sleep(wish) => {
-                    // The member may have gone.
-                    let _ = ask.send(());
+                    if self.interest.is_slow && !self.scene.calm.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(self.random.random_range(0..200))).await;
+                    }
                 }
             }
         }
     }
 
+    /// How long until it asks how far its watch is: often while that has hardly begun.
+    fn silence(&mut self) -> Duration {
+        let soon = self.random.random_ratio(1, 3);
+        Duration::from_millis(if soon { self.random.random_range(1..30) } else { self.random.random_range(100..3_000) })
+    }
+
+    fn ask_for_progress(&self, host: usize, ask: &mpsc::UnboundedSender<()>) {
+        if !self.scene.reaches(self.number, host) {
+            return;
+        }
+        if self.next + 20 < self.scene.watched.load(Ordering::Relaxed) {
+            self.scene.trace.count("progress asked of lagging watches");
+        }
+        // The member may have gone.
+        let _ = ask.send(());
+    }
+
     /// Takes down a response; the revision that is complete with it.
     fn take(&mut self, place: usize, response: &pb::WatchResponse) -> Option<i64> {
-        let record = replies::watched(response, self.scene.clock.stamp());
+        let record = api::watch_response(response, self.scene.clock.stamp());
         let is_progress = record.is_progress();
         let complete = match record.events.last() {
             Some(last) if !record.fragment => Some(last.kv.modified),
@@ -189,8 +202,17 @@ impl Watcher {
         if is_progress {
             self.scene.trace.count("watch progress");
         }
+        if record.created && record.revision + 1 < self.next {
+            self.scene.trace.count("watches of the future");
+            if record.revision + 20 < self.scene.watched.load(Ordering::Relaxed) {
+                self.scene.trace.count("watches of the future at lagging members");
+            }
+        }
         if record.created && self.next == 0 {
             self.next = record.revision + 1;
+        }
+        if record.fragment {
+            self.scene.trace.count("watch fragments");
         }
         if let Some(complete) = complete {
             self.next = self.next.max(complete + 1);
@@ -200,27 +222,50 @@ impl Watcher {
     }
 }
 
-/// A stream at the member: it ends with the watcher, or with the member.
+/// Responses on their way to a watcher.
+struct Inbox {
+    responses: mpsc::Receiver<pb::WatchResponse>,
+    /// One that has left the member, or that there are no more.
+    held: Option<Option<pb::WatchResponse>>,
+}
+
+impl Inbox {
+    /// The next one that gets through; none after the end.
+    async fn next(&mut self, scene: &Scene, client: u32, host: usize) -> Option<pb::WatchResponse> {
+        if self.held.is_none() {
+            self.held = Some(self.responses.recv().await);
+        }
+        scene.way(client, host).await;
+        self.held.take().flatten()
+    }
+}
+
+/// A stream at the member: it ends with the watcher, or with the member. What the watcher does not take waits there.
 async fn stream(
     node: Arc<Node>,
-    request: pb::WatchRequest,
-    give: mpsc::UnboundedSender<pb::WatchResponse>,
+    create: pb::WatchCreateRequest,
+    give: mpsc::Sender<pb::WatchResponse>,
     mut asked: mpsc::UnboundedReceiver<()>,
 ) {
+    let request = |union| pb::WatchRequest { request_union: Some(union) };
     let mut stream = node.hub().open();
-    stream.request(request);
+    stream.request(request(RequestUnion::CreateRequest(create)));
+    let mut ready = None;
     loop {
         tokio::select! {
             biased;
             () = give.closed() => return,
             () = node.stopped() => return,
             wish = asked.recv() => if wish.is_some() && stream.accepts() {
-                let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
-                stream.request(pb::WatchRequest { request_union: Some(progress) });
+                stream.request(request(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})));
             },
-            next = stream.next() => {
-                let Some(response) = next.and_then(|next| next.decode().ok()) else { return };
-                if give.send(response).is_err() {
+            room = give.reserve(), if ready.is_some() => {
+                let (Ok(room), Some(response)) = (room, ready.take()) else { return };
+                room.send(response);
+            }
+            next = stream.next(), if ready.is_none() => {
+                ready = next.and_then(|next| next.decode().ok());
+                if ready.is_none() {
                     return;
                 }
             }

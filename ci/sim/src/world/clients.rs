@@ -1,4 +1,4 @@
-//! Who comes to the members: clients, watchers, an operator.
+//! Who comes to the members: clients, watchers, an operator, a steward.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use keelkv_history::Span;
 use rand::Rng;
 
 use super::World;
-use crate::workload::{Client, Interest, Operator, Watcher};
+use crate::workload::{Client, Interest, Operator, Steward, Watcher};
 
 impl World {
     pub(super) fn let_clients_in(&mut self) {
@@ -16,7 +16,13 @@ impl World {
                 Client::new(Arc::clone(&self.scene), number, self.random.random(), plan.keys, plan.client_pace);
             self.clients.spawn(client.work());
         }
-        let everything = Interest { span: Span::all(), is_chronicle: true, prev_kv: true, ..Interest::default() };
+        let everything = Interest {
+            span: Span::all(),
+            is_chronicle: true,
+            prev_kv: true,
+            fragment: self.random.random(),
+            ..Interest::default()
+        };
         let chronicle = Watcher::new(Arc::clone(&self.scene), 100, self.random.random(), everything);
         self.clients.spawn(chronicle.work());
         for number in 1..=plan.watchers {
@@ -30,10 +36,16 @@ impl World {
                 no_put: self.random.random_ratio(1, 5),
                 no_delete: self.random.random_ratio(1, 5),
                 prev_kv: self.random.random(),
+                fragment: self.random.random(),
+                is_slow: self.random.random_ratio(1, 3),
                 is_chronicle: false,
             };
             let watcher = Watcher::new(Arc::clone(&self.scene), 100 + number, self.random.random(), interest);
             self.clients.spawn(watcher.work());
+        }
+        if plan.quota_bytes > 0 {
+            let steward = Steward::new(Arc::clone(&self.scene), self.random.random());
+            self.clients.spawn(steward.work());
         }
         let operator = Operator::new(
             Arc::clone(&self.scene),

@@ -69,6 +69,13 @@ impl World {
         let (status, revision, leads, member) = host.with(|node| {
             (node.status(), node.reader().current_revision(), node.is_leader(), node.identity().member_id)
         })?;
+        if self.scene.wiped.lock().contains_key(&number) {
+            // It is nobody until it begins anew; nobody comes to it, and it must not take its old place.
+            if leads {
+                self.trace.violate(format!("m{number} lost its disks, and leads"));
+            }
+            return None;
+        }
         if self.damaged.contains(&number) && self.aside.remove(&number).is_some() {
             // The bit does not matter, or not yet. What it promises from now on is with these disks.
             self.trace.count("damage passed over");
@@ -97,7 +104,12 @@ impl World {
                 self.retired.push(number);
             }
         }
+        let is_wiped = self.scene.wiped.lock().contains_key(&number);
+        if is_wiped {
+            self.trace.count("empty disks refused");
+        }
         let expected = self.aside.contains_key(&number)
+            || is_wiped
             || self.retired.contains(&number)
             || self.damaged.contains(&number)
             || [

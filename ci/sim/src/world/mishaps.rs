@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use keelkv_core::node::Founder;
 use keelkv_core::storage::engine::Room;
 use keelkv_core::storage::log::SimFault;
 use keelkv_core::storage::log::disk::Disk;
@@ -31,6 +32,8 @@ impl World {
                 self.trace.say("the network heals");
                 self.network.heal();
             }
+            Action::Isolate(host) => self.isolate(host),
+            Action::HealWays => self.scene.heal_ways(),
             Action::Resume(host) => self.resume(host),
             Action::HealDisk(host) => self.heal_disk(host),
             Action::PutBack(host) => self.put_back(host),
@@ -42,6 +45,15 @@ impl World {
         host.paused = false;
         self.trace.say(format!("m{number} goes on"));
         self.network.pause(number, false);
+    }
+
+    fn isolate(&mut self, number: usize) {
+        self.trace.say(format!("m{number} is cut off"));
+        let cut = Way { cut: true, ..Way::GOOD };
+        for other in self.hosts.keys().filter(|other| **other != number) {
+            self.network.set(number, *other, cut);
+            self.network.set(*other, number, cut);
+        }
     }
 
     fn heal_disk(&mut self, number: usize) {
@@ -131,6 +143,26 @@ impl World {
             }
             Kind::Damage => self.damage(victim),
             Kind::Amnesia => self.forget(victim),
+            Kind::Wipe => self.wipe(victim),
+            Kind::Flap => {
+                let mut at = now;
+                for _ in 0..2 {
+                    self.agenda.at(at, Action::Isolate(victim));
+                    at += self.random.random_range(1_000_000_000..3_000_000_000);
+                    self.agenda.at(at, Action::HealNetwork);
+                    // Long enough to install a snapshot, too short for all that came after it.
+                    at += self.random.random_range(100_000_000..1_500_000_000);
+                }
+            }
+            Kind::ClientCut => {
+                let watchers = 100..=100 + self.plan.watchers;
+                for client in (1..=self.plan.clients).chain(watchers) {
+                    if self.random.random() {
+                        self.scene.cut(client, victim);
+                    }
+                }
+                self.agenda.at(until, Action::HealWays);
+            }
         }
     }
 
@@ -148,11 +180,14 @@ impl World {
         let random = &mut self.random;
         let mut place = 0;
         host.disks.disk.tamper(&name, |bytes| {
-            place = random.random_range(0..bytes.len().max(1));
+            // What was reserved and never written is not looked at.
+            let written: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
+            place = written.choose(random).copied().unwrap_or_default();
             if let Some(byte) = bytes.get_mut(place) {
                 *byte ^= 1 << random.random_range(0..8);
             }
         });
+        self.trace.count("damaged disks");
         self.trace.say(format!("m{victim}: byte {place} of {name} is damaged"));
         self.damaged.push(victim);
         self.aside.insert(victim, good);
@@ -176,6 +211,40 @@ impl World {
         self.begin_aside(victim);
     }
 
+    /// A member's disks are lost for good. It is refused, until an operator has made a new place for it.
+    fn wipe(&mut self, victim: usize) {
+        let Some(member) = self.hosts.get(&victim).and_then(|host| host.with(|node| node.identity().member_id)) else {
+            return;
+        };
+        if !self.is_on_record(victim) {
+            return;
+        }
+        self.crash(victim, true);
+        let Some(host) = self.hosts.get_mut(&victim) else { return };
+        host.disks = Disks::new();
+        self.copies.remove(&victim);
+        self.trace.count("disks lost for good");
+        self.trace.say(format!("m{victim} has lost its disks"));
+        self.scene.wiped.lock().insert(victim, member);
+        self.start(victim);
+    }
+
+    /// A host that had lost its disks begins anew.
+    pub(super) fn rejoin(&mut self, number: usize, members: Vec<Founder>) {
+        if self.scene.wiped.lock().remove(&number).is_none() {
+            return;
+        }
+        self.crash(number, false);
+        if let Some(host) = self.hosts.get_mut(&number) {
+            // Whatever it put there as somebody whom nobody knew.
+            host.disks = Disks::new();
+        }
+        self.trace.count("hosts begun anew");
+        self.retired.retain(|host| *host != number);
+        self.begins.insert(number, (members, true));
+        self.start(number);
+    }
+
     /// A member with the wrong disks runs for a while. Clients do not come to it.
     fn begin_aside(&mut self, number: usize) {
         self.start(number);
@@ -189,6 +258,7 @@ impl World {
             && self.aside.is_empty()
             && self.damaged.is_empty()
             && self.retired.is_empty()
+            && self.scene.wiped.lock().is_empty()
             && !self.plan.churns;
         let me = self.hosts.get(&number).and_then(|host| host.with(|node| node.identity().clone()));
         let Some(me) = me.filter(|_| all) else { return false };
@@ -207,6 +277,7 @@ impl World {
         self.scene.calm.store(true, Ordering::Relaxed);
         self.network.set_usual(Way::GOOD);
         self.network.heal();
+        self.scene.heal_ways();
         let up: Vec<usize> = self.hosts.keys().copied().collect();
         self.agenda.drop_all(|action| !matches!(action, Action::Start(_)));
         for host in up {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use keelkv_core::node::{ClusterConfig, Founder, Limits, NodeConfig, StorageConfig};
 use keelkv_core::storage::backing::BackingOptions;
 use keelkv_core::storage::log::LogOptions;
+use keelkv_core::watch;
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -73,7 +74,7 @@ impl World {
         let trace = Trace::new(Arc::clone(&clock), seed);
         trace.say(format!("seed {seed}: {plan:?}"));
         let usual = Way { loss: plan.loss, twice: plan.twice, ..Way::GOOD };
-        let observer = Observer::new(Arc::clone(&trace));
+        let observer = Observer::new(Arc::clone(&clock), Arc::clone(&trace));
         let network = Network::new(Arc::clone(&clock), Arc::clone(&trace), observer, random.random(), usual);
         let founder = |number| Founder { name: format!("m{number}"), peer_urls: vec![Network::url(number)] };
         let founders: Vec<Founder> = (0..plan.members).map(founder).collect();
@@ -153,14 +154,23 @@ impl World {
                 disk: Arc::clone(&disks.disk) as _,
                 engine: Arc::clone(&disks.engine) as _,
             },
-            // Tiny, so that segments roll and the state is flushed all the time; a request must fit into one.
-            limits: Limits { max_request_bytes: 16 << 10, ..Limits::default() },
+            // Tiny, so that segments roll, the state is flushed and watches fall behind all the time; a request must fit into one.
+            limits: Limits { max_request_bytes: 16 << 10, quota_bytes: self.plan.quota_bytes, ..Limits::default() },
             log: LogOptions { segment_bytes: 256 << 10, tail_bytes: 16 << 10, ..LogOptions::default() },
             backing: BackingOptions { flush_bytes: 4 << 10, cache_bytes: 4 << 10, ..BackingOptions::default() },
             heartbeat_interval: self.plan.election_timeout / 10,
             election_timeout: self.plan.election_timeout,
             snapshot_catchup_entries: self.plan.catchup,
-            watch_progress_interval: Duration::from_secs(1),
+            watch: watch::Options {
+                progress_interval: Duration::from_secs(1),
+                ring_bytes: 8 << 10,
+                backlog_bytes: 4 << 10,
+                response_bytes: 2 << 10,
+                fragment_bytes: 1 << 10,
+                chunk_revisions: 16,
+                chunk_bytes: 4 << 10,
+                max_answers: 4,
+            },
             ..NodeConfig::default()
         }
     }
@@ -205,6 +215,7 @@ impl World {
                     self.begins.insert(host, (members, true));
                     self.start(host);
                 }
+                Some(Order::Rejoin { host, members }) => self.rejoin(host, members),
                 Some(Order::Removed { host }) => {
                     // One that has not started yet never will.
                     if self.hosts.get(&host).is_none_or(|host| !host.is_up()) {

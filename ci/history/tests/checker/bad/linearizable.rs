@@ -1,4 +1,4 @@
-use keelkv_history::{Call, Invariant, Outcome, RangeRead, Refusal, Reply, Span};
+use keelkv_history::{Call, Invariant, Outcome, Put, RangeRead, Refusal, Reply, Span, Txn, TxnOp};
 
 use crate::world::{World, answer, breaks, delete, put, swap, value};
 
@@ -191,4 +191,34 @@ fn a_deletion_that_nobody_asked_for() {
     let mut history = world.finish();
     history.operations.remove(write);
     breaks(&history, LINEARIZABLE, "nothing that was asked for");
+}
+
+/// Reads the past, and sets a key.
+fn look_back(revision: i64, value: &str) -> Call {
+    let read = RangeRead { span: Span::key("a"), revision, ..Default::default() };
+    let set = Put { key: "b".into(), value: value.into(), ..Default::default() };
+    Call::Txn(Txn { success: vec![TxnOp::Range(read), TxnOp::Put(set)], ..Default::default() })
+}
+
+#[test]
+fn issue_18667_a_transaction_reads_what_is_compacted() {
+    let mut world = World::new();
+    world.put("a", "1");
+    world.put("a", "2");
+    world.call(1, look_back(2, "before"));
+    world.compact(3);
+    world.call(1, look_back(2, "after"));
+    breaks(&world.finish(), LINEARIZABLE, "revision 2 was answered after everything before 3 was compacted");
+}
+
+#[test]
+fn a_transaction_is_refused_for_a_revision_that_is_there() {
+    for refusal in [Refusal::Compacted, Refusal::Future] {
+        let mut world = World::new();
+        world.put("a", "1");
+        world.put("a", "2");
+        world.compact(2);
+        world.refused(look_back(2, "never"), refusal);
+        breaks(&world.finish(), LINEARIZABLE, "revision 2 was refused as");
+    }
 }
