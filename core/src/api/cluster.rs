@@ -12,7 +12,7 @@ impl Api {
     /// The members of the cluster. The header has no revision.
     pub async fn member_list(&self, request: pb::MemberListRequest) -> Result<pb::MemberListResponse> {
         if request.linearizable {
-            self.node.linearizable().await?;
+            self.node.up_to_date().await?;
         }
         Ok(pb::MemberListResponse { header: Some(self.bare_header()), members: self.members() })
     }

@@ -178,7 +178,12 @@ impl Node {
 
     /// Whether an error is of the kind that a new leader ends. What was asked changes nothing twice.
     fn is_passing(&self, error: &Error) -> bool {
-        matches!(error.code(), Code::NoLeader | Code::NotLeader | Code::LeaderChanged)
+        match error.code() {
+            Code::NoLeader | Code::NotLeader | Code::LeaderChanged => true,
+            // The leader's: it hands over.
+            Code::Corrupt => !self.is_corrupt(),
+            _ => false,
+        }
     }
 
     async fn wait_a_little(&self) -> Result<()> {

@@ -152,6 +152,9 @@ impl Node {
 
     /// Changes the state: returns once the change is durable at a quorum and applied here.
     pub async fn propose(&self, body: command::Body) -> Applied {
+        if tells_of_keys(&body) {
+            self.serves()?;
+        }
         if self.backing.is_full() {
             return Err(Code::RequestTooManyRequests.into());
         }
@@ -195,8 +198,14 @@ impl Node {
     }
 
     /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
-    /// was called.
+    /// was called. A member whose keys are known to be wrong lets nobody pass.
     pub async fn linearizable(&self) -> Result<()> {
+        self.up_to_date().await?;
+        self.serves()
+    }
+
+    /// The same for what is not read from the keys.
+    pub async fn up_to_date(&self) -> Result<()> {
         if self.leadership.alone() || planted::is("read-index-skipped") {
             return Ok(());
         }
@@ -252,6 +261,11 @@ impl Node {
     /// Whether this member's state is known to differ from that of the others: it serves nobody until it has theirs.
     pub fn is_corrupt(&self) -> bool {
         self.state.has_alarm_of(AlarmType::Corrupt, self.identity.member_id)
+    }
+
+    /// Refuses to speak of keys and leases while those of this member are known to be wrong.
+    pub(super) fn serves(&self) -> Result<()> {
+        if self.is_corrupt() { Err(Code::Corrupt.into()) } else { Ok(()) }
     }
 
     /// Whether this member only listens, by the table of members.
@@ -334,6 +348,21 @@ impl Node {
     fn unavailable(&self) -> Option<Error> {
         self.stopped.is_cancelled().then(|| Code::Stopped.into())
     }
+}
+
+/// Whether the answer to a command, or who asks for it, depends on the keys and leases of this member.
+const fn tells_of_keys(body: &command::Body) -> bool {
+    use command::Body;
+    matches!(
+        body,
+        Body::Put(_)
+            | Body::DeleteRange(_)
+            | Body::Txn(_)
+            | Body::Compaction(_)
+            | Body::LeaseGrant(_)
+            | Body::LeaseRevoke(_)
+            | Body::LeaseCheckpoint(_)
+    )
 }
 
 impl std::fmt::Debug for Node {

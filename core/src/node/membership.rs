@@ -97,7 +97,7 @@ impl Node {
                 Err(error) if error.code() == Code::NotLeader => return Err(Code::Timeout.into()),
                 Ok(()) => {
                     // The leader has it; here it may come a little later.
-                    self.linearizable().await?;
+                    self.up_to_date().await?;
                     return Ok(());
                 }
                 tried => return tried,

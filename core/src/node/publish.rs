@@ -91,7 +91,7 @@ async fn forget_others(node: &Node) -> Result<()> {
 
 /// Puts on record what the member was started with.
 pub(super) async fn publish(node: &Node) -> Result<()> {
-    node.linearizable().await?;
+    node.up_to_date().await?;
     let me = &node.identity;
     if me.founder && !node.state.knows_members() {
         node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;

@@ -38,8 +38,8 @@ impl Node {
     pub async fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {
         if !request.serializable {
             self.linearizable().await?;
-        } else if self.is_corrupt() {
-            return Err(Code::Corrupt.into());
+        } else {
+            self.serves()?;
         }
         self.finish(self.reader.begin_range(request)?).await
     }
@@ -48,6 +48,8 @@ impl Node {
     pub async fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResponse> {
         if !is_serializable(request) {
             self.linearizable().await?;
+        } else {
+            self.serves()?;
         }
         self.finish(self.reader.begin_txn(request)?).await
     }

@@ -88,6 +88,11 @@ impl Damaged {
         .await;
         let stale = RangeRequest { key: "k0".into(), serializable: true, ..RangeRequest::default() };
         assert_eq!(node.range(&stale).await.map_err(|error| error.code()), Err(Code::Corrupt));
+        assert_eq!(
+            node.range(&RangeRequest { serializable: false, ..stale }).await.map_err(|error| error.code()),
+            Err(Code::Corrupt)
+        );
+        assert_eq!(put(node, "k0", "v").await, Err(Code::Corrupt));
         let alarms = node.state().alarms(CORRUPT);
         assert!(alarms.iter().all(|alarm| alarm.member_id == id), "{alarms:?}");
     }
