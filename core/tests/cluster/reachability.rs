@@ -27,6 +27,12 @@ async fn a_leader_to_whom_nobody_can_connect_hands_over() {
         }
     };
     tokio::time::timeout(4 * ELECTION, stepped_down).await.expect("it has no quorum any more");
+    let follows = async {
+        while cluster.node(old).status().term != cluster.node(rest[0]).status().term {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(4 * ELECTION, follows).await.expect("it asks who leads");
     let confessed = lines.with("others that it reaches cannot connect to it");
     assert!(confessed.len() == 1 && confessed[0].contains(&url(old)), "{confessed:?}");
     let told = lines.with("the leader reaches this member, which cannot connect to it");
