@@ -64,6 +64,14 @@ fn defaults_are_etcds() {
 }
 
 #[test]
+fn compacted_history_is_compared_where_its_gate_is_on() {
+    assert_eq!(by_flags(&["--compact-hash-check-time=30s"]).compact_hash_check, None);
+    let gate = "--feature-gates=CompactHashCheck=true";
+    assert_eq!(by_flags(&[gate]).compact_hash_check, Some(Duration::from_secs(60)));
+    assert_eq!(by_flags(&[gate, "--compact-hash-check-time=30s"]).compact_hash_check, Some(Duration::from_secs(30)));
+}
+
+#[test]
 fn flags_are_read_as_go_reads_them() {
     let config =
         by_flags(&["-name", "n1", "--data-dir=/d", "--socket-reuse-port", "--max-txn-ops", "0x100", "--name=n2", "--"]);

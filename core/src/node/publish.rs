@@ -15,8 +15,11 @@ pub(super) const ANOTHER_START: &str = "another start of this member is on recor
 /// Puts on record what the member was started with, as soon as there is a quorum.
 pub(super) async fn publish_at_last(node: &Node) {
     let patience = async {
-        // Long enough for the members that there are to elect one.
+        // Long enough for the members that there are to elect one. With a leader it is something else that takes time.
         node.env.sleep(2 * node.config.election_timeout).await;
+        while node.leader().is_some() {
+            node.env.sleep(node.config.election_timeout).await;
+        }
         tell_who_is_missing(node);
         std::future::pending().await
     };

@@ -11,13 +11,21 @@
 //! Only members that answer count, and a connection counts if both ends have one. So a member that is down, or cut off,
 //! moves nothing; and whoever takes over has more connections than who hands over, by the same count, so it does not go
 //! back and forth.
+//!
+//! A leader that nobody can connect to is not told either that another one leads. While it has no quorum it asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keelkv_proto::keelkv::peer::{Ballot, VoteRequest, answer, request};
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::AppendEntriesRequest;
+
 use super::Node;
 use super::membership::matched;
+use crate::consensus::wire;
+use crate::peer::Lane;
 
 /// How many election timeouts it must last before anything is done or said.
 const PATIENCE: u32 = 2;
@@ -33,11 +41,15 @@ pub(super) async fn run(node: Arc<Node>) {
     // Who leads, and since when it cannot be reached.
     let mut unreached: Option<(u64, Duration)> = None;
     let mut said = false;
+    let mut not_before = Duration::ZERO;
     loop {
         tokio::select! {
             biased;
             () = node.stopped.cancelled() => return,
             () = node.env.sleep(node.config.heartbeat_interval) => {}
+        }
+        if node.raft_leads() && !node.is_leader() {
+            node.look_for_successor().await;
         }
         let now = node.env.now();
         let connections = node.connections();
@@ -66,13 +78,13 @@ pub(super) async fn run(node: Arc<Node>) {
             }
             continue;
         }
-        let successor = node.better_reached(&connections);
+        let successor = node.better_reached(&connections).filter(|_| now >= not_before);
         if successor.is_some() || !std::mem::replace(&mut said, true) {
             confess(&node, &connections, successor);
         }
         if let Some(successor) = successor {
             hand_over(&node, successor).await;
-            unreached = None;
+            not_before = node.env.now() + PAUSE * election;
         }
     }
 }
@@ -106,21 +118,16 @@ fn confess(node: &Node, connections: &Unconnected, successor: Option<u64>) {
 }
 
 async fn hand_over(node: &Node, successor: u64) {
-    let mut reign = node.leadership.reign();
-    let member = &node.config.name;
+    let me = node.identity.member_id;
+    let mut route = node.leadership.route();
     tokio::select! {
         biased;
         moved = node.move_leader(successor) => if let Err(error) = moved {
-            tracing::warn!(%member, %error, "leadership was not handed over");
+            tracing::warn!(member = %node.config.name, %error, "leadership was not handed over");
         },
-        // Perhaps nobody can tell this member who leads now.
-        _ = reign.wait_for(Option::is_none) => {}
-        () = node.stopped.cancelled() => return,
-    }
-    tokio::select! {
-        biased;
+        // It does not know who leads now.
+        _ = route.wait_for(|route| route.is_none_or(|route| route.leader != me)) => {}
         () = node.stopped.cancelled() => {}
-        () = node.env.sleep(PAUSE * node.config.election_timeout) => {}
     }
 }
 
@@ -145,6 +152,26 @@ impl Node {
         connections.retain(|id, _| voters.contains(id));
         connections.insert(me, self.unconnected().into_iter().collect());
         connections
+    }
+
+    /// Asks the others whether somebody leads in a later term, and follows that one.
+    async fn look_for_successor(&self) {
+        let own = wire::ballot(&self.raft.server_metrics().borrow_watched().vote);
+        let ballot = Ballot { committed: false, ..own };
+        // It asks for nothing: such a request changes nothing, and its answer tells the vote of who answers.
+        let body = || request::Body::PreVote(VoteRequest { ballot: Some(ballot), last: None, transfer: false });
+        let answers = self.ask_others(Lane::Control, body, self.config.election_timeout / 2).await;
+        let votes = answers.into_iter().filter_map(|(_, answer)| match answer {
+            answer::Body::Vote(answer) => answer.ballot,
+            _ => None,
+        });
+        let later = votes.filter(|vote| vote.committed && vote.term > own.term).max_by_key(|vote| vote.term);
+        let Some(Ok(vote)) = later.map(|vote| wire::vote(Some(vote))) else { return };
+        // What that leader would say if it could: a heartbeat that takes nothing for granted.
+        let heartbeat = AppendEntriesRequest { vote, prev_log_id: None, leader_commit: None, entries: Vec::new() };
+        if let Err(error) = self.raft.append_entries(heartbeat).await {
+            tracing::debug!(member = %self.config.name, %error, "consensus stopped");
+        }
     }
 
     /// The member who should lead instead of this one, because more are connected with it in both directions; none
