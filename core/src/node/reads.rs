@@ -25,6 +25,11 @@ impl LongReads {
         let sorting = Aside::start(env, "sort", "large reads that sort are refused from now on");
         Self { sorting, hashing: tokio::sync::Mutex::default() }
     }
+
+    /// Waits until the thread of these reads has ended.
+    pub(super) async fn close(&self) {
+        self.sorting.close().await;
+    }
 }
 
 impl Node {
