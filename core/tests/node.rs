@@ -162,6 +162,28 @@ async fn many_writers_share_entries() {
 }
 
 #[tokio::test]
+async fn a_request_over_the_limit_is_refused_whoever_brings_it() {
+    let limits = Limits { max_request_bytes: 1000, ..Limits::default() };
+    let node = start(NodeConfig { limits, ..NodeConfig::default() }).await;
+    let put = |length: usize| pb::PutRequest { key: "k".into(), value: vec![7; length].into(), ..Default::default() };
+    let in_txn = |length: usize| {
+        let put = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put(length))) };
+        Body::Txn(pb::TxnRequest { success: vec![put], ..Default::default() })
+    };
+    let too_large: keelkv_core::types::Applied = Err(Code::RequestTooLarge.into());
+    let long = pb::DeleteRangeRequest { key: vec![7; 1000].into(), ..Default::default() };
+    for body in [Body::Put(put(1000)), in_txn(1000), Body::DeleteRange(long)] {
+        assert_eq!(node.propose(body).await, too_large);
+    }
+    // As etcd counts it: 3 bytes around the key, 3 before the value, 3 before that, and a header of 12 or 13.
+    assert_eq!(node.propose(Body::Put(put(1000 - 20))).await, too_large);
+    node.propose(Body::Put(put(1000 - 22))).await.expect("fits");
+    node.propose(in_txn(900)).await.expect("fits");
+    assert_eq!(node.reader().current_revision(), 3);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_member_takes_nothing_more_until_there_is_room_and_the_alarm_is_cleared() {
     let limits = Limits { quota_bytes: 1 << 20, ..Limits::default() };
     let node = start(NodeConfig { limits, ..NodeConfig::default() }).await;

@@ -34,8 +34,9 @@ pub struct Sample {
     pub generator_cpus: f64,
     /// CPUs kept busy by everything else on the machine: the figure is worth little when this is not near 0.
     pub other_cpus: f64,
-    /// Bytes that the server sent to storage for 1000 operations.
-    pub disk_bytes_per_1000: f64,
+    /// Bytes that the server had written to storage for 1000 operations, pages that were written again included. What it
+    /// takes there is another figure.
+    pub written_bytes_per_1000: f64,
     /// The server's memory at the end.
     pub memory: Memory,
 }
@@ -74,7 +75,7 @@ impl Sample {
         self.ops_per_second *= factor;
         self.server_cpu_s_per_1000 /= factor;
         self.generator_cpu_s_per_1000 /= factor;
-        self.disk_bytes_per_1000 /= factor;
+        self.written_bytes_per_1000 /= factor;
         self
     }
 }
@@ -128,7 +129,7 @@ impl Meter {
             server_cpus: server_cpu / seconds,
             generator_cpus: own_cpu / seconds,
             other_cpus: (other_cpu / seconds).max(0.0),
-            disk_bytes_per_1000: per_1000((end.server.written_bytes - start.server.written_bytes) as f64),
+            written_bytes_per_1000: per_1000((end.server.written_bytes - start.server.written_bytes) as f64),
             memory: self.target.memory()?,
         })
     }

@@ -84,14 +84,15 @@ pub fn reset_peak(pid: u32) -> io::Result<()> {
     fs::write(format!("{}/clear_refs", directory(Some(pid))), PEAK)
 }
 
-/// Bytes allocated on disk below a directory.
-pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+/// Bytes allocated on disk below a directory: also those of files whose space is only reserved, and not the length of
+/// those that have holes.
+pub fn allocated_bytes(path: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut total = 0;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         match entry.metadata() {
-            Ok(meta) if meta.is_dir() => total += disk_bytes(&entry.path())?,
+            Ok(meta) if meta.is_dir() => total += allocated_bytes(&entry.path())?,
             Ok(meta) => total += meta.blocks() * 512,
             // Servers remove files while we look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

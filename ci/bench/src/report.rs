@@ -261,7 +261,7 @@ fn write_load(sides: &[LoadFigures; 2], out: &mut String) -> std::fmt::Result {
     line("RSS after the load, MiB", &|side| side.loaded.rss_bytes as f64 / MIB)?;
     line("- not mapped from files, MiB", &|side| side.loaded.anonymous_bytes as f64 / MIB)?;
     line("- peak, MiB", &|side| side.loaded.peak_bytes as f64 / MIB)?;
-    line("disk, MiB", &|side| side.disk_bytes as f64 / MIB)?;
+    line("allocated on disk, MiB", &|side| side.allocated_bytes as f64 / MIB)?;
     line("restart after SIGTERM, s", &|side| side.restart_seconds)?;
     line("restart after SIGKILL, s", &|side| side.restart_after_kill_seconds)?;
     line("RSS after a restart, MiB", &|side| side.restarted.rss_bytes as f64 / MIB)

@@ -74,7 +74,7 @@ func start(t *testing.T, size int, flags ...string) *pair {
 // learn takes up the ids of all members.
 func (s *side) learn(t *testing.T) {
 	t.Helper()
-	list, err := pb.NewClusterClient(s.at("m1")).MemberList(t.Context(), &pb.MemberListRequest{})
+	list, err := s.membership("m1").MemberList(t.Context(), &pb.MemberListRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +124,11 @@ func (s *side) at(name string) *grpc.ClientConn {
 	}
 	return s.connections[name]
 }
+
+func (s *side) kv(at string) pb.KVClient                   { return pb.NewKVClient(s.at(at)) }
+func (s *side) leases(at string) pb.LeaseClient            { return pb.NewLeaseClient(s.at(at)) }
+func (s *side) membership(at string) pb.ClusterClient      { return pb.NewClusterClient(s.at(at)) }
+func (s *side) maintenance(at string) pb.MaintenanceClient { return pb.NewMaintenanceClient(s.at(at)) }
 
 var loose = []struct {
 	pattern *regexp.Regexp
@@ -224,10 +229,32 @@ func (p *pair) both(step string, f func(context.Context, *side) string) string {
 	return answers[0]
 }
 
-// ctl compares one run of etcdctl.
-func (p *pair) ctl(at, args string) {
+// each does the same on both sides, one after the other; what fails ends the test.
+func (p *pair) each(f func(*side) error) {
 	p.t.Helper()
-	p.both(at+": "+args, func(_ context.Context, s *side) string { return s.etcdctl(at, args) })
+	for _, s := range p.sides {
+		if err := f(s); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// ctl compares runs of etcdctl.
+func (p *pair) ctl(at string, commands ...string) {
+	p.t.Helper()
+	for _, args := range commands {
+		p.both(at+": "+args, func(_ context.Context, s *side) string { return s.etcdctl(at, args) })
+	}
+}
+
+// ended says whether a member's process ends.
+func ended(ctx context.Context, m *server.Member) bool {
+	select {
+	case <-m.Exited():
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // until repeats f until it no longer says what passes: a cluster refuses changes while it is not healthy for some seconds.

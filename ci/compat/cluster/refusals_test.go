@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -93,9 +94,9 @@ func (o *ours) says(m *server.Member, words ...string) {
 // ends waits for the end of the process.
 func (o *ours) ends(m *server.Member) {
 	o.t.Helper()
-	select {
-	case <-m.Exited():
-	case <-time.After(patience):
+	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
+	defer cancel()
+	if !ended(ctx, m) {
 		o.t.Errorf("%s did not end", m.Name)
 	}
 }

@@ -32,7 +32,7 @@ func watch(ctx context.Context, s *side, at string) (watching, error) {
 
 // keepAlive renews a lease once.
 func keepAlive(ctx context.Context, s *side, at string, id int64) string {
-	stream, err := pb.NewLeaseClient(s.at(at)).LeaseKeepAlive(ctx)
+	stream, err := s.leases(at).LeaseKeepAlive(ctx)
 	if err != nil {
 		return said(nil, err)
 	}
@@ -59,6 +59,7 @@ func (w watching) events(count int) string {
 // TestOnAnotherMember does on one member what another one answers for.
 func TestOnAnotherMember(t *testing.T) {
 	p := start(t, 3)
+	everywhere := []string{"m1", "m2", "m3"}
 	p.ctl("m2", "put key one")
 	p.ctl("m3", "get key -w fields --consistency=l --print-value-only")
 	p.ctl("m1", "del key --prev-kv")
@@ -66,13 +67,13 @@ func TestOnAnotherMember(t *testing.T) {
 
 	grant := func(at string, id int64) {
 		p.both(fmt.Sprint("grant ", id, " at ", at), func(ctx context.Context, s *side) string {
-			answer, err := pb.NewLeaseClient(s.at(at)).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: id, TTL: 60})
+			answer, err := s.leases(at).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: id, TTL: 60})
 			return said([]any{answer.GetID(), answer.GetTTL(), answer.GetError()}, err)
 		})
 	}
 	live := func(at string) {
 		p.both("time to live at "+at, func(ctx context.Context, s *side) string {
-			answer, err := pb.NewLeaseClient(s.at(at)).LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77, Keys: true})
+			answer, err := s.leases(at).LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77, Keys: true})
 			return said([]any{answer.GetID(), answer.GetTTL() > 50, answer.GetGrantedTTL(), len(answer.GetKeys())}, err)
 		})
 	}
@@ -84,27 +85,26 @@ func TestOnAnotherMember(t *testing.T) {
 	grant("m2", 77)
 	grant("m3", 77)
 	p.ctl("m3", "put leased there --lease=4d")
-	live("m1")
-	live("m2")
-	live("m3")
-	for _, at := range []string{"m1", "m2", "m3"} {
+	for _, at := range everywhere {
+		live(at)
+	}
+	for _, at := range everywhere {
 		alive(at, 77)
 		alive(at, 78)
-		p.ctl(at, "lease list")
-		p.ctl(at, "lease timetolive 4e")
+		p.ctl(at, "lease list", "lease timetolive 4e")
 	}
 	p.ctl("m3", "lease revoke 4d")
 	p.ctl("m2", "lease revoke 4d")
 	live("m2")
 	p.ctl("m1", "get leased")
 
-	for _, at := range []string{"m1", "m2", "m3"} {
+	for _, at := range everywhere {
 		p.both("watch at "+at, func(ctx context.Context, s *side) string {
 			w, err := watch(ctx, s, at)
 			if err != nil {
 				return said(nil, err)
 			}
-			for _, from := range []string{"m1", "m2", "m3"} {
+			for _, from := range everywhere {
 				if answer := s.etcdctl(from, "put watched by-"+from); !strings.Contains(answer, "OK") {
 					return answer
 				}
@@ -114,18 +114,15 @@ func TestOnAnotherMember(t *testing.T) {
 	}
 
 	p.ctl("m2", "compaction 6")
-	for _, at := range []string{"m1", "m2", "m3"} {
+	for _, at := range everywhere {
 		p.both("what is compacted, at "+at, func(ctx context.Context, s *side) string {
 			// Linearizable, so that this member knows of the compaction.
 			return s.etcdctl(at, "get watched") + s.etcdctl(at, "get watched --rev=5 --consistency=s") + s.etcdctl(at, "get watched --rev=99")
 		})
 	}
-	p.ctl("m3", "compaction 6")
-	p.ctl("m3", "compaction 99")
+	p.ctl("m3", "compaction 6", "compaction 99")
 	p.ctl("m1,m2,m3", "endpoint hashkv --rev=7")
-	p.ctl("m2", "alarm list")
-	p.ctl("m2", "alarm disarm")
-	p.ctl("m2", "defrag --cluster")
+	p.ctl("m2", "alarm list", "alarm disarm", "defrag --cluster")
 }
 
 // TestWithoutQuorum kills all but m1.
@@ -135,59 +132,50 @@ func TestWithoutQuorum(t *testing.T) {
 	leader := func(ctx context.Context) context.Context {
 		return metadata.AppendToOutgoingContext(ctx, "hasleader", "true")
 	}
-	var cut [2]watching
-	for i, s := range p.sides {
-		w, err := watch(leader(t.Context()), s, "m1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cut[i] = w
+	cut := map[*side]watching{}
+	p.each(func(s *side) (err error) {
+		cut[s], err = watch(leader(t.Context()), s, "m1")
 		s.member("m2").Kill()
 		s.member("m3").Kill()
-	}
+		return err
+	})
 	p.both("status", func(ctx context.Context, s *side) string {
 		for ctx.Err() == nil {
-			answer, err := pb.NewMaintenanceClient(s.at("m1")).Status(ctx, &pb.StatusRequest{})
+			answer, err := s.maintenance("m1").Status(ctx, &pb.StatusRequest{})
 			if err != nil || answer.Leader == 0 {
 				return said([]any{answer.GetErrors(), answer.GetVersion(), answer.GetStorageVersion(), answer.GetIsLearner()}, err)
 			}
 		}
 		return "it still knows a leader"
 	})
-	p.both("a watch that requires a leader", func(_ context.Context, s *side) string {
-		for i, one := range p.sides {
-			if one == s {
-				return cut[i].events(1)
-			}
-		}
-		return ""
-	})
-	kv := func(s *side) pb.KVClient { return pb.NewKVClient(s.at("m1")) }
+	p.both("a watch that requires a leader", func(_ context.Context, s *side) string { return cut[s].events(1) })
 	key := []byte("key")
 	calls := []struct {
 		name string
 		call func(context.Context, *side) string
 	}{
-		{"put", func(ctx context.Context, s *side) string { return said(kv(s).Put(ctx, &pb.PutRequest{Key: key})) }},
-		{"get", func(ctx context.Context, s *side) string { return said(kv(s).Range(ctx, &pb.RangeRequest{Key: key})) }},
+		{"put", func(ctx context.Context, s *side) string { return said(s.kv("m1").Put(ctx, &pb.PutRequest{Key: key})) }},
+		{"get", func(ctx context.Context, s *side) string {
+			return said(s.kv("m1").Range(ctx, &pb.RangeRequest{Key: key}))
+		}},
 		{"serializable get", func(ctx context.Context, s *side) string {
-			answer, err := kv(s).Range(ctx, &pb.RangeRequest{Key: key, Serializable: true})
+			answer, err := s.kv("m1").Range(ctx, &pb.RangeRequest{Key: key, Serializable: true})
 			return said(answer.GetCount(), err)
 		}},
 		{"compact", func(ctx context.Context, s *side) string {
-			return said(kv(s).Compact(ctx, &pb.CompactionRequest{Revision: 1}))
+			return said(s.kv("m1").Compact(ctx, &pb.CompactionRequest{Revision: 1}))
 		}},
 		{"grant", func(ctx context.Context, s *side) string {
-			return said(pb.NewLeaseClient(s.at("m1")).LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 60}))
+			return said(s.leases("m1").LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 60}))
 		}},
 		{"revoke", func(ctx context.Context, s *side) string {
-			return said(pb.NewLeaseClient(s.at("m1")).LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: 77}))
+			return said(s.leases("m1").LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: 77}))
 		}},
 		{"time to live", func(ctx context.Context, s *side) string {
-			return said(pb.NewLeaseClient(s.at("m1")).LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77}))
+			return said(s.leases("m1").LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 77}))
 		}},
 		{"leases", func(ctx context.Context, s *side) string {
-			_, err := pb.NewLeaseClient(s.at("m1")).LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
+			_, err := s.leases("m1").LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
 			return said("leases", err)
 		}},
 		{"keep-alive", func(ctx context.Context, s *side) string {
@@ -198,33 +186,33 @@ func TestWithoutQuorum(t *testing.T) {
 			return said("created", err)
 		}},
 		{"member list", func(ctx context.Context, s *side) string {
-			return said(pb.NewClusterClient(s.at("m1")).MemberList(ctx, &pb.MemberListRequest{Linearizable: true}))
+			return said(s.membership("m1").MemberList(ctx, &pb.MemberListRequest{Linearizable: true}))
 		}},
 		{"serializable member list", func(ctx context.Context, s *side) string {
-			answer, err := pb.NewClusterClient(s.at("m1")).MemberList(ctx, &pb.MemberListRequest{})
+			answer, err := s.membership("m1").MemberList(ctx, &pb.MemberListRequest{})
 			return said(len(answer.GetMembers()), err)
 		}},
 		{"member add", func(ctx context.Context, s *side) string {
-			return said(pb.NewClusterClient(s.at("m1")).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}}))
+			return said(s.membership("m1").MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}}))
 		}},
 		{"member remove", func(ctx context.Context, s *side) string {
-			return said(pb.NewClusterClient(s.at("m1")).MemberRemove(ctx, &pb.MemberRemoveRequest{ID: s.id("m2")}))
+			return said(s.membership("m1").MemberRemove(ctx, &pb.MemberRemoveRequest{ID: s.id("m2")}))
 		}},
 		{"member update", func(ctx context.Context, s *side) string {
-			return said(pb.NewClusterClient(s.at("m1")).MemberUpdate(ctx, &pb.MemberUpdateRequest{ID: s.id("m2"), PeerURLs: []string{"http://127.0.0.1:1"}}))
+			return said(s.membership("m1").MemberUpdate(ctx, &pb.MemberUpdateRequest{ID: s.id("m2"), PeerURLs: []string{"http://127.0.0.1:1"}}))
 		}},
 		{"member promote", func(ctx context.Context, s *side) string {
-			return said(pb.NewClusterClient(s.at("m1")).MemberPromote(ctx, &pb.MemberPromoteRequest{ID: s.id("m2")}))
+			return said(s.membership("m1").MemberPromote(ctx, &pb.MemberPromoteRequest{ID: s.id("m2")}))
 		}},
 		{"move-leader", func(ctx context.Context, s *side) string {
-			return said(pb.NewMaintenanceClient(s.at("m1")).MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: s.id("m2")}))
+			return said(s.maintenance("m1").MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: s.id("m2")}))
 		}},
 		{"alarm", func(ctx context.Context, s *side) string {
-			_, err := pb.NewMaintenanceClient(s.at("m1")).Alarm(ctx, &pb.AlarmRequest{})
+			_, err := s.maintenance("m1").Alarm(ctx, &pb.AlarmRequest{})
 			return said("alarms", err)
 		}},
 		{"hashkv", func(ctx context.Context, s *side) string {
-			_, err := pb.NewMaintenanceClient(s.at("m1")).HashKV(ctx, &pb.HashKVRequest{})
+			_, err := s.maintenance("m1").HashKV(ctx, &pb.HashKVRequest{})
 			return said("hash", err)
 		}},
 	}
@@ -260,16 +248,11 @@ func TestWithoutQuorum(t *testing.T) {
 			p.both("no quorum: "+c.name+kind, func(_ context.Context, s *side) string { return <-answers[s][c.name+kind] })
 		}
 	}
-	p.ctl("m1", "endpoint status")
-	p.ctl("m1", "endpoint health")
+	p.ctl("m1", "endpoint status", "endpoint health")
 	p.both("m1: put key value, without a quorum", func(_ context.Context, s *side) string { return s.etcdctl("m1", "put key value") })
 	p.ctl("m1", "get key --consistency=s")
 
-	for _, s := range p.sides {
-		if err := s.member("m2").Launch(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.each(func(s *side) error { return s.member("m2").Launch() })
 	p.both("with a quorum again", func(ctx context.Context, s *side) string {
 		if err := s.member("m1").Ready(ctx); err != nil {
 			return err.Error()
@@ -281,20 +264,13 @@ func TestWithoutQuorum(t *testing.T) {
 // TestWiped starts a member whose data is lost as if it were new.
 func TestWiped(t *testing.T) {
 	p := start(t, 3)
-	for _, s := range p.sides {
+	p.each(func(s *side) error {
 		m := s.member("m3")
 		m.Kill()
-		if err := m.Wipe(); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Launch(); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return errors.Join(m.Wipe(), m.Launch())
+	})
 	p.both("a member without its data", func(ctx context.Context, s *side) string {
-		select {
-		case <-s.member("m3").Exited():
-		case <-ctx.Done():
+		if !ended(ctx, s.member("m3")) {
 			return "it goes on"
 		}
 		_, after, _ := strings.Cut(s.member("m3").Log(1), "has already been bootstrapped")

@@ -3,7 +3,7 @@
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::command::Body;
 
-use super::server::{Api, misfit, size_of};
+use super::server::{Api, misfit};
 use crate::apply::check;
 use crate::mvcc::RangeStream;
 use crate::types::{Reply, Result};
@@ -31,8 +31,7 @@ impl Api {
     /// Writes one key.
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse> {
         check::put(&request)?;
-        let size = size_of(&request);
-        match self.propose("Put", Body::Put(request), size).await? {
+        match self.propose("Put", Body::Put(request)).await? {
             Reply::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -44,8 +43,7 @@ impl Api {
     /// Deletes keys.
     pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse> {
         check::delete_range(&request)?;
-        let size = size_of(&request);
-        match self.propose("DeleteRange", Body::DeleteRange(request), size).await? {
+        match self.propose("DeleteRange", Body::DeleteRange(request)).await? {
             Reply::DeleteRange(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -56,9 +54,8 @@ impl Api {
 
     /// Forgets what was replaced up to a revision; with `physical`, answers when it has gone from the store too.
     pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse> {
-        let size = size_of(&request);
         let awaited = request.physical.then_some(request.revision);
-        match self.propose("Compaction", Body::Compaction(request), size).await? {
+        match self.propose("Compaction", Body::Compaction(request)).await? {
             Reply::Compaction(mut response) => {
                 if let Some(revision) = awaited {
                     self.node.reader().removed(revision).await?;

@@ -7,7 +7,7 @@ use keelkv_proto::mvccpb::KeyValue;
 use tokio::sync::MutexGuard;
 
 use super::grpc::{Call, Framed, Parts, Status, cut, encode};
-use super::server::{Api, misfit, size_of};
+use super::server::{Api, misfit};
 use crate::apply::check;
 use crate::mvcc::{Begun, ReadWalk, Steps, is_read_only, is_serializable};
 use crate::types::{Reply, Result};
@@ -61,8 +61,7 @@ impl Api {
             }
             self.read(call, || self.node.reader().begin_txn(&request), |_| {}).await?
         } else {
-            let size = size_of(&request);
-            let Reply::Txn(response) = self.propose("Txn", Body::Txn(request), size).await? else {
+            let Reply::Txn(response) = self.propose("Txn", Body::Txn(request)).await? else {
                 return Err(misfit().into());
             };
             // What is applied already waits for no turn.

@@ -4,7 +4,7 @@ use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::{LeaseRevoke, command::Body};
 
 use super::grpc::{Call, End, Inbound, Outbound, ReadError, encode};
-use super::server::{Api, misfit, size_of};
+use super::server::{Api, misfit};
 use crate::types::{Reply, Result};
 
 impl Api {
@@ -15,8 +15,7 @@ impl Api {
             request.id = i64::try_from(self.node.env().random() >> 1).unwrap_or(0);
         }
         request.ttl = request.ttl.max(self.node.config().min_lease_ttl());
-        let size = size_of(&request);
-        match self.propose("LeaseGrant", Body::LeaseGrant(request), size).await? {
+        match self.propose("LeaseGrant", Body::LeaseGrant(request)).await? {
             Reply::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -27,9 +26,8 @@ impl Api {
 
     /// Ends a lease and deletes its keys.
     pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse> {
-        let size = size_of(&request);
         let body = Body::LeaseRevoke(LeaseRevoke { ids: vec![request.id], expired_in_term: 0 });
-        match self.propose("LeaseRevoke", body, size).await? {
+        match self.propose("LeaseRevoke", body).await? {
             Reply::LeaseRevoke(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)

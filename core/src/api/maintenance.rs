@@ -6,7 +6,7 @@ use keelkv_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use keelkv_proto::keelkv::command::Body;
 
 use super::method::Method;
-use super::server::{Api, misfit, not_implemented, size_of};
+use super::server::{Api, misfit, not_implemented};
 use crate::node::API_VERSION;
 use crate::types::{Code, Error, Reply, Result};
 
@@ -46,8 +46,7 @@ impl Api {
             let alarms = self.node.state().alarms(request.alarm);
             return Ok(pb::AlarmResponse { header: Some(self.header(0)), alarms });
         }
-        let size = size_of(&request);
-        match self.propose("Alarm", Body::Alarm(request), size).await? {
+        match self.propose("Alarm", Body::Alarm(request)).await? {
             Reply::Alarm(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)

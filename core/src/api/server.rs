@@ -8,7 +8,6 @@ use std::time::Duration;
 use keelkv_proto::etcdserverpb::ResponseHeader;
 use keelkv_proto::keelkv::command;
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::sync::watch;
 
 use super::method::Method;
@@ -110,35 +109,22 @@ impl Api {
         self.node.header(0)
     }
 
-    /// Puts a command through the log. It is held against the size limit as etcd would have encoded it.
-    pub(super) async fn propose(&self, kind: &'static str, body: command::Body, size: usize) -> Applied {
-        if self.encoded_size(size) > self.node.config().limits.max_request_bytes {
-            return Err(Code::RequestTooLarge.into());
-        }
+    /// Puts a command through the log.
+    pub(super) async fn propose(&self, kind: &'static str, body: command::Body) -> Applied {
         let began = self.node.env().now();
         let applied = self.node.propose(body).await;
         let took = self.node.env().now().saturating_sub(began);
-        self.metrics.proposed(kind, took, &applied);
+        // What is too large was not tried.
+        if !applied.as_ref().is_err_and(|error| error.code() == Code::RequestTooLarge) {
+            self.metrics.proposed(kind, took, &applied);
+        }
         applied
-    }
-
-    /// The bytes that a request of `size` bytes has as etcd's InternalRaftRequest: tag and length before
-    /// it, and a header with the request's id, whose upper bits are those of the member's id.
-    fn encoded_size(&self, size: usize) -> usize {
-        let id = self.node.identity().member_id << 48 | 1 << 47;
-        let header = 1 + prost::encoding::encoded_len_varint(id);
-        1 + prost::length_delimiter_len(size) + size + 2 + prost::length_delimiter_len(header) + header
     }
 }
 
 /// The answer to a command was not of the command's kind: a fault of ours.
 pub(super) fn misfit() -> Error {
     Error::new(Code::Internal, "the answer does not belong to the request")
-}
-
-/// The encoded size of a request.
-pub(super) fn size_of(request: &impl Message) -> usize {
-    request.encoded_len()
 }
 
 /// The error of a method that this release does not have yet.

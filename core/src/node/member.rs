@@ -16,6 +16,7 @@ use super::leadership::Leadership;
 use super::quota::{self, Quota};
 use super::read_gate::ReadGate;
 use super::reads::LongReads;
+use super::request_size::request_size;
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
@@ -23,7 +24,7 @@ use crate::apply::StateView;
 use crate::consensus::{
     Digests, LogId, Network, Payload, Proposer, RaftConfig, Reach, Receiving, SlowApply, StateMachine,
 };
-use crate::env::{Env, planted};
+use crate::env::{Aside, Env, planted};
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
@@ -47,6 +48,8 @@ pub struct Node {
     pub(super) proposer: Proposer,
     pub(super) reader: Reader,
     pub(super) long_reads: LongReads,
+    /// The thread that makes and takes states.
+    pub(super) snapshots: Arc<Aside>,
     pub(super) state: Arc<StateView>,
     pub(super) hub: Arc<Hub>,
     pub(super) lessor: Arc<Lessor>,
@@ -152,6 +155,9 @@ impl Node {
 
     /// Changes the state: returns once the change is durable at a quorum and applied here.
     pub async fn propose(&self, body: command::Body) -> Applied {
+        if request_size(&body, self.identity.member_id) > self.config.limits.max_request_bytes {
+            return Err(Code::RequestTooLarge.into());
+        }
         if tells_of_keys(&body) {
             self.serves()?;
         }
@@ -326,6 +332,8 @@ impl Node {
         // The core may have ended with an error already, which was reported then.
         let _ = self.raft.shutdown().await;
         self.lessor.stop();
+        self.long_reads.close().await;
+        self.snapshots.close().await;
         self.backing.clone().close().await;
         log.close().await;
     }

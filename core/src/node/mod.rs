@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start:  data directory -> whose it is -> state engine -> machine -> log -> raft -> quorum -> on record
-//! write:  propose -> quota -> proposer -> the leader's raft -> log -> machine -> answer
+//! write:  propose -> limit of size -> quota -> proposer -> the leader's raft -> log -> machine -> answer
 //! read:   linearizable (the read gate asks the leader) -> reader, in steps if it is long
 //! others: peers (what they ask) -> raft, or what only a leader knows
 //! ```
@@ -27,6 +27,7 @@ mod reachability;
 mod read_gate;
 mod reads;
 mod reconcile;
+mod request_size;
 mod start;
 mod start_error;
 mod tasks;

@@ -30,6 +30,11 @@ impl LongReads {
     pub(super) async fn one_hash(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.hashing.lock().await
     }
+
+    /// Waits until the thread of these reads has ended.
+    pub(super) async fn close(&self) {
+        self.sorting.close().await;
+    }
 }
 
 impl Node {

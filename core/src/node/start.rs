@@ -122,7 +122,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         applied,
         slow: slow.clone(),
         log: LogStore::new(log.clone()),
-        aside,
+        aside: Arc::clone(&aside),
     };
     let state_machine = StateMachine::new(&env, machine, around).map_err(at("cannot open the state"))?;
     let raft = Raft::new(
@@ -155,6 +155,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
         long_reads: LongReads::start(&*env),
+        snapshots: aside,
         config,
         env,
         identity,

@@ -13,7 +13,6 @@ use keelkv_proto::etcdserverpb::{PutRequest, RangeRequest};
 use keelkv_proto::keelkv::command::Body;
 use keelkv_proto::mvccpb::KeyValue;
 use parking_lot::Mutex;
-use prost::Message;
 
 use crate::guard::guarded;
 use crate::options::Options;
@@ -123,9 +122,6 @@ impl Member {
         self.call(|node| async move {
             let put = PutRequest { key, value, ..PutRequest::default() };
             check::put(&put)?;
-            if put.encoded_len() > node.config().limits.max_request_bytes {
-                return Err(Code::RequestTooLarge.into());
-            }
             match node.propose(Body::Put(put)).await? {
                 Reply::Put(answer) => Ok(answer.header.map_or(0, |header| header.revision)),
                 _ => Err(Error::new(Code::Internal, "a put was answered with something else")),

@@ -25,8 +25,8 @@ pub struct LoadFigures {
     pub load: Sample,
     /// Memory once the server had come to rest after the load.
     pub loaded: Memory,
-    /// The data directory then.
-    pub disk_bytes: u64,
+    /// What the data directory then takes on the disk, with what is reserved there and not yet written.
+    pub allocated_bytes: u64,
     /// From start of the process to the first answered linearizable read, after SIGTERM; median.
     pub restart_seconds: f64,
     /// Every restart behind that median.
@@ -56,7 +56,7 @@ fn measure(server: &mut Server, options: &Options) -> Result<LoadFigures> {
     let mut figures = LoadFigures {
         load,
         loaded: process::memory(server.pid())?,
-        disk_bytes: process::disk_bytes(&server.data())?,
+        allocated_bytes: process::allocated_bytes(&server.data())?,
         ..Default::default()
     };
     for _ in 0..options.restarts {
