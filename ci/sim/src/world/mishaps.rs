@@ -257,10 +257,10 @@ impl World {
         self.agenda.at(until, Action::PutBack(number));
     }
 
-    /// Whether every member that runs knows of this one's last start, so that none takes another for it.
+    /// Whether the others are a quorum without this member, and each that runs knows of its last start, so that none
+    /// takes another for it.
     fn is_on_record(&self, number: usize) -> bool {
-        let all = self.plan.members > 2
-            && self.aside.is_empty()
+        let all = self.aside.is_empty()
             && self.damaged.is_empty()
             && self.retired.is_empty()
             && self.scene.wiped.lock().is_empty()
@@ -269,6 +269,9 @@ impl World {
         let Some(me) = me.filter(|_| all) else { return false };
         self.hosts.values().all(|host| {
             host.with(|node| {
+                if node.state().members().iter().filter(|member| !member.is_learner).count() < 3 {
+                    return false;
+                }
                 let known = node.state().member(me.member_id);
                 known.is_some_and(|known| known.incarnation == me.incarnation && known.boot == me.boot)
             })
