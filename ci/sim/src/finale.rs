@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keelkv_core::types::Code;
 use keelkv_history::{FullHistory, Hash, Outcome, Refusal, Window, check};
+use keelkv_proto::keelkv::MemberRecord;
 
 use crate::clock::nanos;
 use crate::trace::Story;
@@ -78,32 +79,33 @@ impl World {
         }
     }
 
-    /// The hosts whose members belong to the cluster, as the most advanced member says.
-    fn members(&self) -> Vec<usize> {
-        let newest = self
+    /// The members of the cluster, as the most advanced of them says.
+    fn table(&self) -> Vec<MemberRecord> {
+        let known = self
             .hosts
             .values()
             .filter_map(|host| host.with(|node| (node.status().applied_index, node.state().members())));
-        let members = newest.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
-        let place = |url: &String| url.strip_prefix("http://m")?.strip_suffix(":2380")?.parse::<usize>().ok();
-        let places = members.iter().filter_map(|member| place(member.peer_urls.first()?));
-        let wiped = self.scene.wiped.lock();
-        let is_there = |place: &usize| {
-            self.hosts.contains_key(place) && !self.retired.contains(place) && !wiped.contains_key(place)
-        };
-        places.filter(is_there).collect()
+        known.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default()
     }
 
-    /// Whether enough members are left that the faults of the seed have not taken for good.
+    /// The host of a member, unless a fault has taken that for good.
+    fn place(&self, member: &MemberRecord) -> Option<usize> {
+        let place = self.network.at(member.peer_urls.first()?)?;
+        let is_lost = self.retired.contains(&place) || self.scene.wiped.lock().contains_key(&place);
+        (self.hosts.contains_key(&place) && !is_lost).then_some(place)
+    }
+
+    /// The hosts whose members belong to the cluster.
+    fn members(&self) -> Vec<usize> {
+        self.table().iter().filter_map(|member| self.place(member)).collect()
+    }
+
+    /// Whether enough voters are left.
     fn has_quorum(&self) -> bool {
-        let voters = self.hosts.values().filter_map(|host| {
-            host.with(|node| {
-                let members = node.state().members();
-                (node.status().applied_index, members.iter().filter(|member| !member.is_learner).count())
-            })
-        });
-        let voters = voters.max().map_or(self.plan.members, |(_, voters)| voters);
-        2 * self.members().len() > voters || self.members().is_empty()
+        let table = self.table();
+        let voters = table.iter().filter(|member| !member.is_learner);
+        let left = voters.clone().filter(|member| self.place(member).is_some()).count();
+        2 * left > voters.count() || table.is_empty()
     }
 
     /// Waits until all members are at the same revision, which is the answer.

@@ -109,7 +109,7 @@ impl Plan {
             watchers: random.random_range(1..4),
             election_timeout: Duration::from_millis(*[500, 1_000].choose(&mut random).unwrap_or(&1_000)),
             catchup: random.random_range(50..=100),
-            quota_bytes: if random.random_ratio(1, 4) { random.random_range(60 << 10..200 << 10) } else { 0 },
+            quota_bytes: if random.random_ratio(1, 4) { random.random_range(16 << 10..80 << 10) } else { 0 },
             length,
             rest: Duration::from_secs(15).min(length / 3),
         }

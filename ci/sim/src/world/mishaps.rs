@@ -27,6 +27,8 @@ impl World {
                     self.agenda.at(next, Action::Next);
                 }
             }
+            // Wrong disks are started once: each start counts one up on them, until nobody could tell that they are old.
+            Action::Start(host) if self.aside.contains_key(&host) => {}
             Action::Start(host) => self.start(host),
             Action::HealNetwork => {
                 self.trace.say("the network heals");
@@ -180,9 +182,12 @@ impl World {
         let random = &mut self.random;
         let mut place = 0;
         host.disks.disk.tamper(&name, |bytes| {
-            // What was reserved and never written is not looked at.
+            place = random.random_range(0..bytes.len().max(1));
+            // What was reserved and never written is looked at by nobody.
             let written: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
-            place = written.choose(random).copied().unwrap_or_default();
+            if let Some(used) = written.choose(random).filter(|_| random.random_ratio(1, 2)) {
+                place = *used;
+            }
             if let Some(byte) = bytes.get_mut(place) {
                 *byte ^= 1 << random.random_range(0..8);
             }
@@ -252,10 +257,10 @@ impl World {
         self.agenda.at(until, Action::PutBack(number));
     }
 
-    /// Whether every member that runs knows of this one's last start, so that none takes another for it.
+    /// Whether the others are a quorum without this member, and each that runs knows of its last start, so that none
+    /// takes another for it.
     fn is_on_record(&self, number: usize) -> bool {
-        let all = self.plan.members > 2
-            && self.aside.is_empty()
+        let all = self.aside.is_empty()
             && self.damaged.is_empty()
             && self.retired.is_empty()
             && self.scene.wiped.lock().is_empty()
@@ -264,6 +269,9 @@ impl World {
         let Some(me) = me.filter(|_| all) else { return false };
         self.hosts.values().all(|host| {
             host.with(|node| {
+                if node.state().members().iter().filter(|member| !member.is_learner).count() < 3 {
+                    return false;
+                }
                 let known = node.state().member(me.member_id);
                 known.is_some_and(|known| known.incarnation == me.incarnation && known.boot == me.boot)
             })

@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) trace: Arc<Trace>,
     pub(crate) scene: Arc<Scene>,
     pub(crate) hosts: BTreeMap<usize, Host>,
-    network: Arc<Network>,
+    pub(crate) network: Arc<Network>,
     random: ChaCha8Rng,
     agenda: Agenda,
     orders: Orders,
