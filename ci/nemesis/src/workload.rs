@@ -76,10 +76,10 @@ pub(crate) async fn leases(mut client: Client, stop: Stop) {
         }
         let renewals = client.random.random_range(0..8);
         keep(&mut client, id, renewals, &stop).await;
-        if client.random.random_bool(0.5) {
+        if !stop.is_now() && client.random.random_bool(0.5) {
             client.call(Call::Revoke { id }).await;
         } else {
-            // It ends by itself.
+            // It ends by itself, as do all that are left when the load stops.
             rest(Duration::from_secs(TTL as u64 + 2), &stop).await;
         }
     }
