@@ -27,7 +27,15 @@ impl Lie {
     fn breaks(self) -> &'static [Invariant] {
         match self {
             Self::StaleRead => &[Invariant::Linearizable, Invariant::Revisions],
-            Self::LostWrite => &[Invariant::Linearizable, Invariant::Revisions, Invariant::Durability],
+            // Once the revision is compacted nothing but the answer tells what it was, and all that follows from it
+            // is another.
+            Self::LostWrite => &[
+                Invariant::Durability,
+                Invariant::Linearizable,
+                Invariant::Revisions,
+                Invariant::Watch,
+                Invariant::Serializable,
+            ],
             Self::LostEvent | Self::DoubleEvent => &[Invariant::Watch],
             Self::LongLease => &[Invariant::Lease],
         }
