@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod floors;
 mod history;
 mod invariants;
 mod matching;
