@@ -20,6 +20,7 @@
 #[cfg(feature = "api")]
 pub mod api;
 mod check;
+mod floors;
 mod history;
 mod invariants;
 mod matching;

@@ -8,6 +8,8 @@ pub(crate) struct Pace {
     seen: Vec<u64>,
     /// By revision: the last moment at which it cannot have been there.
     absent: Vec<u64>,
+    /// The first moments at which somebody was answered from a higher term than before.
+    terms: Vec<u64>,
 }
 
 impl Pace {
@@ -38,7 +40,7 @@ impl Pace {
         for revision in 1..size {
             absent[revision] = absent[revision].max(absent[revision - 1]);
         }
-        Self { seen, absent }
+        Self { seen, absent, terms: terms(history) }
     }
 
     /// By then it was there; never: the greatest number.
@@ -46,8 +48,34 @@ impl Pace {
         usize::try_from(revision).ok().and_then(|at| self.seen.get(at)).copied().unwrap_or(u64::MAX)
     }
 
+    /// The last revision that may have been there by then.
+    pub(crate) fn last_by(&self, moment: u64) -> i64 {
+        self.absent.partition_point(|absent| *absent < moment) as i64 - 1
+    }
+
+    /// Whether another member may have come to lead: somebody was answered from a higher term for the first time.
+    pub(crate) fn leader_changed(&self, from: u64, to: u64) -> bool {
+        self.terms.iter().any(|first| (from..=to).contains(first))
+    }
+
     /// Then it was not there yet.
     pub(crate) fn absent(&self, revision: i64) -> u64 {
         usize::try_from(revision).ok().and_then(|at| self.absent.get(at)).copied().unwrap_or(0)
     }
+}
+
+/// When the terms after the first one were seen.
+fn terms(history: &History) -> Vec<u64> {
+    let answers = history.operations.iter().filter_map(|one| Some((one.returned, one.answer()?.header.term)));
+    let mut answers: Vec<(u64, u64)> = answers.collect();
+    answers.sort_unstable();
+    let mut highest = answers.first().map_or(0, |(_, term)| *term);
+    let mut first = Vec::new();
+    for (returned, term) in answers {
+        if term > highest {
+            first.push(returned);
+            highest = term;
+        }
+    }
+    first
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::floors::Floors;
 use crate::history::History;
 use crate::matching::Matching;
 use crate::model::{Store, effect_of_revoke, execute};
@@ -18,6 +19,7 @@ pub(crate) struct Timeline<'a> {
     /// Every state.
     pub(crate) store: Store,
     pub(crate) pace: Pace,
+    pub(crate) floors: Floors,
     entries: Vec<Entry>,
     /// By revision: operations that were answered that they had made it.
     pub(crate) claims: BTreeMap<i64, Vec<usize>>,
@@ -72,6 +74,7 @@ impl<'a> Timeline<'a> {
             history,
             store: Store::default(),
             pace: Pace::new(history, last),
+            floors: Floors::new(history),
             entries: Vec::new(),
             claims: claims(history),
             compactions: compactions(history),

@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
 const CALL: Duration = Duration::from_secs(2);
 const READY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
+/// From a failed sync to the member's end; there is always something to be synced.
+const ENDED: Duration = Duration::from_secs(10);
 /// Of a member that ends by itself after its disk was bad.
 const RESTARTS: u32 = 2;
 
@@ -88,10 +90,12 @@ impl Cluster {
     async fn member_ready(&mut self, at: usize, mut restarts: u32) -> Result<()> {
         let deadline = Instant::now() + READY;
         loop {
-            if let Some(words) = self.members[at].ended()? {
-                ensure!(restarts > 0, words);
+            if self.members[at].ended()? {
+                let member = &self.members[at];
+                ensure!(restarts > 0, "member {} ends again and again:\n{}", member.number, member.last_words());
                 restarts -= 1;
-                self.revive(at, &words)?;
+                self.note_down(at);
+                self.restart(at)?;
             }
             let mut kv = KvClient::new(self.members[at].channel.clone());
             let request = pb::RangeRequest { key: "ready".into(), ..Default::default() };
@@ -109,11 +113,25 @@ impl Cluster {
         }
     }
 
-    /// Starts one again that ended by itself.
-    fn revive(&mut self, at: usize, words: &str) -> Result<()> {
-        eprintln!("{words}");
+    /// Waits until one ends by itself, which its disk has given reason to.
+    pub(crate) async fn until_ended(&mut self, at: usize) -> Result<()> {
+        let deadline = Instant::now() + ENDED;
+        while !self.members[at].ended()? {
+            let number = self.members[at].number;
+            ensure!(Instant::now() < deadline, "member {number} still runs, {ENDED:?} after its disk had failed");
+            sleep(PAUSE).await;
+        }
+        self.note_down(at);
+        Ok(())
+    }
+
+    /// An error if a member has ended by itself.
+    pub(crate) fn none_ended(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(|member| member.ended().map(drop))
+    }
+
+    fn note_down(&mut self, at: usize) {
         self.down.push((self.members[at].number, self.record.clock.now()));
-        self.restart(at)
     }
 
     fn tell_restarts(&mut self, at: usize) {
@@ -129,7 +147,7 @@ impl Cluster {
     }
 
     pub(crate) fn kill(&mut self, at: usize) -> Result<()> {
-        self.down.push((self.members[at].number, self.record.clock.now()));
+        self.note_down(at);
         self.members[at].kill()
     }
 
@@ -154,6 +172,8 @@ impl Cluster {
         for at in 0..self.members.len() {
             self.member_ready(at, RESTARTS).await?;
         }
+        // What its disk was is no excuse any more.
+        self.members.iter_mut().for_each(Member::forgive_no_more);
         Ok(())
     }
 

@@ -36,6 +36,8 @@ const FILLER: &str = "filler";
 pub(crate) struct Disk {
     faults: DiskFaults,
     control: PathBuf,
+    /// A line for each sync that was disturbed.
+    record: PathBuf,
     tracer: Option<Child>,
     /// Where it is mounted, if it is one of its own.
     own: Option<PathBuf>,
@@ -44,7 +46,8 @@ pub(crate) struct Disk {
 impl Disk {
     /// Of a server whose data lies in `data`; `mib` makes it a disk of its own, of that size.
     pub(crate) fn new(faults: &DiskFaults, directory: &Path, data: &Path, mib: Option<u64>) -> Result<Self> {
-        let mut disk = Self { faults: faults.clone(), control: directory.join("sync"), tracer: None, own: None };
+        let (control, record) = (directory.join("sync"), directory.join("syncs"));
+        let mut disk = Self { faults: faults.clone(), control, record, tracer: None, own: None };
         if let Some(mib) = mib {
             fs::create_dir_all(data)?;
             let size = format!("size={mib}m,mode=700");
@@ -76,7 +79,11 @@ impl Disk {
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         match &self.faults {
             DiskFaults::Library(library) => {
-                vec![("LD_PRELOAD", library.clone()), ("SLOWSYNC_CONTROL", self.control.clone())]
+                vec![
+                    ("LD_PRELOAD", library.clone()),
+                    ("SLOWSYNC_CONTROL", self.control.clone()),
+                    ("SLOWSYNC_RECORD", self.record.clone()),
+                ]
             }
             DiskFaults::Trace => Vec::new(),
         }
@@ -100,7 +107,9 @@ impl Disk {
                     Sync::Fail => "error=EIO".into(),
                 };
                 let tracer = Command::new("strace")
-                    .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e"])
+                    .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-A", "-o"])
+                    .arg(&self.record)
+                    .arg("-e")
                     .arg(format!("inject=fsync,fdatasync:{what}"))
                     .args(["-p", &pid.to_string()])
                     .stdin(Stdio::null())
@@ -109,6 +118,15 @@ impl Disk {
                 self.tracer = Some(tracer);
                 Ok(())
             }
+        }
+    }
+
+    /// How many syncs were disturbed so far.
+    pub(crate) fn disturbed(&self) -> Result<usize> {
+        match fs::read(&self.record) {
+            Ok(lines) => Ok(lines.iter().filter(|byte| **byte == b'\n').count()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -164,11 +182,13 @@ mod tests {
         let path = directory.path();
         let mut disk = Disk::new(&DiskFaults::Library(library), path, path, None).unwrap();
         assert!(sync(&disk, path).0);
+        assert_eq!(disk.disturbed().unwrap(), 0);
         disk.disturb(0, Sync::Slow(Duration::from_millis(300))).unwrap();
         let (done, took) = sync(&disk, path);
         assert!(done && took >= Duration::from_millis(300), "{took:?}");
         disk.disturb(0, Sync::Fail).unwrap();
         assert!(!sync(&disk, path).0);
+        assert_eq!(disk.disturbed().unwrap(), 2);
         disk.heal().unwrap();
         assert!(sync(&disk, path).0);
     }

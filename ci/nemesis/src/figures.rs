@@ -12,20 +12,39 @@ impl Lengths {
         self.0.push(Duration::from_nanos(nanoseconds));
     }
 
-    fn at(sorted: &[Duration], share: f64) -> Duration {
-        sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Zero if there are none.
+    pub(crate) fn half(&self) -> Duration {
+        self.at(0.5)
+    }
+
+    /// Zero if there are none.
+    pub(crate) fn p99(&self) -> Duration {
+        self.at(0.99)
+    }
+
+    /// Zero if there are none.
+    pub(crate) fn longest(&self) -> Duration {
+        self.at(1.0)
+    }
+
+    fn at(&self, share: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get((sorted.len().saturating_sub(1) as f64 * share).round() as usize).copied().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Lengths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        if sorted.is_empty() {
+        if self.count() == 0 {
             return f.write_str("none");
         }
-        let (half, most, last) = (Self::at(&sorted, 0.5), Self::at(&sorted, 0.99), Self::at(&sorted, 1.0));
-        write!(f, "{} of them, p50 {half:.1?}, p99 {most:.1?}, longest {last:.1?}", sorted.len())
+        let (half, most, last) = (self.half(), self.p99(), self.longest());
+        write!(f, "{} of them, p50 {half:.1?}, p99 {most:.1?}, longest {last:.1?}", self.count())
     }
 }
 
@@ -52,5 +71,14 @@ mod tests {
         assert_eq!(until_next_write(&writes, 13), Some(57));
         assert_eq!(until_next_write(&writes, 62), None);
         assert_eq!(longest_pause(&writes, 15, 30), Some(40));
+    }
+
+    #[test]
+    fn of_many_lengths_the_middle_and_the_longest() {
+        let mut lengths = Lengths::default();
+        assert_eq!((lengths.longest(), lengths.to_string()), (Duration::ZERO, "none".to_owned()));
+        (1..=100).rev().for_each(|length| lengths.add(length));
+        let nanos = |length: Duration| length.as_nanos();
+        assert_eq!((nanos(lengths.half()), nanos(lengths.p99()), nanos(lengths.longest())), (51, 99, 100));
     }
 }

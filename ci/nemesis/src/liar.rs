@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
-use keelkv_history::{Blob, Call, Outcome, Reply, WatchResponse};
+use keelkv_history::{Blob, Call, Invariant, Outcome, Reply, Report, WatchResponse};
 
 /// What is told wrongly, once in a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,33 @@ pub(crate) enum Lie {
     DoubleEvent,
     /// A lease is told to last an hour.
     LongLease,
+}
+
+impl Lie {
+    /// What it breaks: the first for sure, the others maybe.
+    fn breaks(self) -> &'static [Invariant] {
+        match self {
+            Self::StaleRead => &[Invariant::Linearizable, Invariant::Revisions],
+            // Once the revision is compacted nothing but the answer tells what it was, and all that follows from it
+            // is another.
+            Self::LostWrite => &[
+                Invariant::Durability,
+                Invariant::Linearizable,
+                Invariant::Revisions,
+                Invariant::Watch,
+                Invariant::Serializable,
+            ],
+            Self::LostEvent | Self::DoubleEvent => &[Invariant::Watch],
+            Self::LongLease => &[Invariant::Lease],
+        }
+    }
+
+    /// Whether that is what was found, and nothing else.
+    pub(crate) fn is_found(self, report: &Report) -> bool {
+        let found = |invariant| report.violations.iter().any(|violation| violation.invariant == invariant);
+        let expected = self.breaks();
+        found(expected[0]) && report.violations.iter().all(|violation| expected.contains(&violation.invariant))
+    }
 }
 
 /// Tells lies, or none.

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command prints its result")]
 
+mod account;
 mod client;
 mod clock;
 mod cluster;
@@ -26,6 +27,7 @@ mod record;
 mod refusal;
 mod run;
 mod scenarios;
+mod service;
 mod watcher;
 mod workload;
 
@@ -37,10 +39,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use account::Account;
 use disk::DiskFaults;
 use liar::Lie;
 use member::Launch;
-use run::{Plan, Run};
+use run::{Outcome, Plan, Run};
 use scenarios::mix::Fault;
 
 /// Breaks a cluster of real servers under load, and checks the history that its clients saw.
@@ -98,7 +101,11 @@ struct Options {
     #[arg(long, global = true)]
     small_disks: Option<u64>,
 
-    /// Tell the checker this lie, and succeed only if it sees it.
+    /// Milliseconds that a lease may outlive its time while nothing is wrong.
+    #[arg(long, default_value_t = 1500, global = true)]
+    lease_slack_ms: u64,
+
+    /// Tell the checker this lie, and succeed only if it sees it and nothing else.
     #[arg(long, global = true)]
     lie: Option<Lie>,
 
@@ -124,6 +131,9 @@ enum Scenario {
         /// How often.
         #[arg(long, default_value_t = 10)]
         times: u32,
+        /// Milliseconds that writes may pause for, in 99 moves of 100.
+        #[arg(long, default_value_t = 200)]
+        bound_ms: u64,
     },
     /// Replaces all members, one after the other, under load.
     Replace {
@@ -136,6 +146,9 @@ enum Scenario {
         /// For how long each.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
+        /// Milliseconds that reads on the other members may take, in 99 cases of 100.
+        #[arg(long, default_value_t = 20)]
+        bound_ms: u64,
     },
     /// Nothing: what clients see of a cluster that is well.
     Calm {
@@ -183,15 +196,22 @@ async fn main() -> Result<ExitCode> {
         pause: Duration::from_millis(options.pause_ms),
         leases: options.leases,
         renewers: if matches!(options.scenario, Scenario::SlowDisk { .. }) { RENEWERS } else { 0 },
-        probes: matches!(options.scenario, Scenario::Failover { .. } | Scenario::MoveLeader { .. }),
+        probes: matches!(
+            options.scenario,
+            Scenario::Failover { .. } | Scenario::MoveLeader { .. } | Scenario::Replace { .. }
+        ),
         watchers: options.watchers,
+        lease_slack: Duration::from_millis(options.lease_slack_ms),
         lie: options.lie,
         directory: directory.path().to_owned(),
         keep: options.keep.clone(),
     };
     let mut run = Run::start(&plan).await?;
     let passed = match report(&options.scenario, &mut run).await {
-        Ok(clean) => clean == options.lie.is_none(),
+        Ok(Outcome { report, account, .. }) => {
+            let expected = options.lie.map_or(report.is_clean(), |lie| lie.is_found(&report));
+            expected && account.violations.is_empty()
+        }
         Err(error) => {
             println!("VIOLATION the run came to no end: {error:#}");
             println!("what there is of the history is kept: keelkv-history check {}", run.rescue()?.display());
@@ -206,16 +226,21 @@ async fn main() -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Plays a scenario and says what came of it; whether nothing is wrong.
-async fn report(scenario: &Scenario, run: &mut Run) -> Result<bool> {
-    let lines = match scenario {
+/// Plays a scenario and says what came of it.
+async fn report(scenario: &Scenario, run: &mut Run) -> Result<Outcome> {
+    let account = match scenario {
         Scenario::Failover { times } => scenarios::failover::run(run, *times).await?,
-        Scenario::MoveLeader { times } => scenarios::move_leader::run(run, *times).await?,
+        Scenario::MoveLeader { times, bound_ms } => {
+            scenarios::move_leader::run(run, *times, Duration::from_millis(*bound_ms)).await?
+        }
         Scenario::Replace { times } => scenarios::replace::run(run, *times).await?,
-        Scenario::SlowDisk { seconds } => scenarios::slow_disk::run(run, Duration::from_secs(*seconds)).await?,
+        Scenario::SlowDisk { seconds, bound_ms } => {
+            let (length, bound) = (Duration::from_secs(*seconds), Duration::from_millis(*bound_ms));
+            scenarios::slow_disk::run(run, length, bound).await?
+        }
         Scenario::Calm { seconds } => {
             tokio::time::sleep(Duration::from_secs(*seconds)).await;
-            Vec::new()
+            Account::default()
         }
         Scenario::Mix { seconds, faults } => {
             let all = Fault::value_variants().iter().copied();
@@ -225,15 +250,12 @@ async fn report(scenario: &Scenario, run: &mut Run) -> Result<bool> {
             scenarios::mix::run(run, faults, Duration::from_secs(*seconds)).await?
         }
     };
-    let outcome = run.finish().await?;
-    lines.iter().for_each(|line| println!("{line}"));
-    if matches!(scenario, Scenario::SlowDisk { .. }) {
-        println!("{} leases of {RENEWERS} renewers were lost", outcome.lost_leases);
-    }
-    outcome.late.iter().for_each(|late| println!("VIOLATION {late}"));
+    let outcome = run.finish(account).await?;
+    outcome.account.lines.iter().for_each(|line| println!("{line}"));
+    outcome.account.violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
     println!("{}", outcome.report);
     if let Some(kept) = &outcome.kept {
         println!("the history is kept: keelkv-history check {}", kept.display());
     }
-    Ok(outcome.is_clean())
+    Ok(outcome)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
@@ -38,6 +38,24 @@ pub(crate) enum State {
     Dead,
 }
 
+/// What a member may end by itself for, once it has happened to its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excuse {
+    FailedSync,
+    FullDisk,
+}
+
+impl Excuse {
+    /// Whether a member's last words say so.
+    fn is_in(self, words: &str) -> bool {
+        let error = match self {
+            Self::FailedSync => "input/output error",
+            Self::FullDisk => "no space left on device",
+        };
+        words.to_lowercase().contains(error)
+    }
+}
+
 /// One server process. Killed when dropped.
 pub(crate) struct Member {
     pub(crate) number: usize,
@@ -52,6 +70,9 @@ pub(crate) struct Member {
     /// What its peers dial.
     proxy: SocketAddr,
     child: Option<Child>,
+    /// How long its log was when it started.
+    log_start: usize,
+    excuse: Option<Excuse>,
     disk: Disk,
     processes: Processes,
 }
@@ -82,6 +103,8 @@ impl Member {
             peer,
             proxy,
             child: None,
+            log_start: 0,
+            excuse: None,
             processes,
         })
     }
@@ -98,6 +121,7 @@ impl Member {
     /// Starts it, on what its directory holds.
     pub(crate) fn start(&mut self, cluster: &str, state: &str) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.directory.join("server.log"))?;
+        self.log_start = log.metadata()?.len() as usize;
         let child = Command::new(&self.launch.binary)
             .args(["--name", &format!("m{}", self.number), "--log-level", "warn"])
             .arg("--data-dir")
@@ -125,9 +149,10 @@ impl Member {
         Ok(())
     }
 
-    /// SIGKILL, and waits until the process is gone.
+    /// SIGKILL, and waits until the process is gone. An error if it was gone already, and ought not to be.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.disk.heal()?;
+        self.ended()?;
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -150,29 +175,48 @@ impl Member {
 
     pub(crate) fn disturb_disk(&mut self, sync: Sync) -> Result<()> {
         let child = self.child.as_ref().context("a dead member's disk is not disturbed")?;
+        if sync == Sync::Fail {
+            self.excuse = Some(Excuse::FailedSync);
+        }
         self.disk.disturb(child.id(), sync)
     }
 
-    pub(crate) fn fill_disk(&self) -> Result<()> {
+    pub(crate) fn fill_disk(&mut self) -> Result<()> {
+        self.excuse = Some(Excuse::FullDisk);
         self.disk.fill()
+    }
+
+    /// How many of its syncs were disturbed so far.
+    pub(crate) fn disturbed_syncs(&self) -> Result<usize> {
+        self.disk.disturbed()
     }
 
     pub(crate) fn heal_disk(&mut self) -> Result<()> {
         self.disk.heal()
     }
 
-    /// Whether it has ended by itself, and with what last words.
-    pub(crate) fn ended(&mut self) -> Result<Option<String>> {
-        let Some(child) = &mut self.child else { return Ok(None) };
-        let Some(status) = child.try_wait()? else { return Ok(None) };
+    /// Whether it has ended by itself: an error if its disk gave it no reason to, or if it does not name that one.
+    pub(crate) fn ended(&mut self) -> Result<bool> {
+        let Some(child) = &mut self.child else { return Ok(false) };
+        let Some(status) = child.try_wait()? else { return Ok(false) };
         self.child = None;
         self.state = State::Dead;
-        Ok(Some(format!("member {} ended by itself ({status}):\n{}", self.number, self.last_words())))
+        let words = self.last_words();
+        let excused = self.excuse.is_some_and(|excuse| excuse.is_in(&words));
+        ensure!(excused, "member {} ended by itself ({status}), excuse {:?}:\n{words}", self.number, self.excuse);
+        eprintln!("member {} ended by itself, as its disk made it ({status}):\n{words}", self.number);
+        Ok(true)
     }
 
-    /// The end of its log.
+    /// From now on there is no reason to end.
+    pub(crate) fn forgive_no_more(&mut self) {
+        self.excuse = None;
+    }
+
+    /// The end of its log since it was started.
     pub(crate) fn last_words(&self) -> String {
-        let text = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
+        let text = fs::read(self.directory.join("server.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text[self.log_start.min(text.len())..]);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }

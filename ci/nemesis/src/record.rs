@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use keelkv_history::{Blob, History, Operation, Watch, Window};
+use keelkv_history::{Blob, Call, History, Operation, Watch, Window};
 
 use crate::clock::Clock;
+use crate::service::is_unserved;
 
 /// What is recorded while a run goes on.
 pub(crate) struct Record {
@@ -33,10 +34,12 @@ impl Record {
         self.history().watches.push(watch);
     }
 
-    /// Nothing was wrong since a moment, until now.
+    /// Nothing was wrong since a moment, until now; that may lie ahead still.
     pub(crate) fn healthy_since(&self, from: u64) {
         let to = self.clock.now();
-        self.history().settings.healthy.push(Window { from, to });
+        if from < to {
+            self.history().settings.healthy.push(Window { from, to });
+        }
     }
 
     /// A value that nobody else writes.
@@ -50,6 +53,14 @@ impl Record {
 
     pub(crate) fn watched(&self) -> i64 {
         self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Writes that were refused or not answered: when each was asked for and when it was given up.
+    pub(crate) fn failed_writes(&self) -> Vec<(u64, u64)> {
+        let history = self.history();
+        let is_write = |call: &Call| matches!(call, Call::Put(_) | Call::Delete(_) | Call::Txn(_));
+        let failed = history.operations.iter().filter(|one| is_unserved(one) && is_write(&one.call));
+        failed.map(|write| (write.invoked, write.returned)).collect()
     }
 
     /// Acknowledged writes: when each was asked for and when it was answered, in the order of the answers.

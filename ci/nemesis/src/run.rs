@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::account::Account;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -21,6 +22,7 @@ use crate::finale;
 use crate::liar::{Liar, Lie};
 use crate::member::Launch;
 use crate::record::Record;
+use crate::service;
 use crate::watcher::{Until, Watcher};
 use crate::workload::{self, Stop};
 
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) probes: bool,
     /// Watches besides that of everything.
     pub(crate) watchers: u32,
+    /// A lease may outlive its time by this while nothing is wrong.
+    pub(crate) lease_slack: Duration,
     pub(crate) lie: Option<Lie>,
     pub(crate) directory: PathBuf,
     /// Keep the history even if nothing is wrong with it.
@@ -66,26 +70,14 @@ pub(crate) struct Run {
 /// What came of a run.
 pub(crate) struct Outcome {
     pub(crate) report: Report,
-    /// Renewed leases that were lost.
-    pub(crate) lost_leases: u32,
-    /// What did not come in time.
-    pub(crate) late: Vec<String>,
+    /// What the cluster did for its clients, beside what is right or wrong in it.
+    pub(crate) account: Account,
     /// Where the history was kept.
     pub(crate) kept: Option<PathBuf>,
 }
 
-impl Outcome {
-    /// Whether nothing is wrong.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.late.is_empty()
-    }
-}
-
 const FIRST_PROBE: u32 = 1000;
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// A lease may outlive its time by this, besides two elections: expiry is looked for twice a second, in a process that
-/// shares two processors with everything else here.
-const LEASE_SLACK: Duration = Duration::from_secs(4);
 
 impl Run {
     pub(crate) async fn start(plan: &Plan) -> Result<Self> {
@@ -151,18 +143,20 @@ impl Run {
 
     /// From now on nothing is wrong; an election may still be under way.
     pub(crate) fn calm(&mut self) {
-        self.calm_since = Some(self.record.clock.now() + self.elections());
+        self.calm_since = Some(self.record.clock.now() + (2 * self.election()).as_nanos() as u64);
     }
 
-    /// Something will be wrong from now on.
-    pub(crate) fn disturb(&mut self) {
+    /// Something will be wrong from now on. An error if it is already: a member has ended by itself.
+    pub(crate) fn disturb(&mut self) -> Result<()> {
         if let Some(from) = self.calm_since.take() {
             self.record.healthy_since(from);
         }
+        self.cluster.none_ended()
     }
 
-    fn elections(&self) -> u64 {
-        2 * self.plan.launch.election_ms * 1_000_000
+    /// Without a leader for so long, members elect one.
+    pub(crate) fn election(&self) -> Duration {
+        Duration::from_millis(self.plan.launch.election_ms)
     }
 
     /// Says what happens, with the time.
@@ -171,9 +165,9 @@ impl Run {
     }
 
     /// Heals everything, stops the load, reads what members hold, and checks the history.
-    pub(crate) async fn finish(&mut self) -> Result<Outcome> {
+    pub(crate) async fn finish(&mut self, mut account: Account) -> Result<Outcome> {
         self.cluster.heal(true).await.context("the cluster does not come back")?;
-        self.disturb();
+        self.disturb()?;
         self.stop.now();
         while let Some(ended) = self.clients.join_next().await {
             ended?;
@@ -182,22 +176,29 @@ impl Run {
         while let Some(ended) = self.renewers.join_next().await {
             lost_leases += ended?;
         }
-        let bound = Duration::from_nanos(self.elections()) + LEASE_SLACK;
-        let lifetime = Duration::from_secs(workload::TTL as u64) + bound;
+        if self.plan.renewers > 0 {
+            account.line(format!("{lost_leases} leases of {} renewers were lost", self.plan.renewers));
+            account.demand(lost_leases == 0, || format!("{lost_leases} leases were lost that were renewed in time"));
+        }
+        // There may be an election yet, and its leader begins all times anew.
+        let lifetime = 2 * (Duration::from_secs(workload::TTL as u64) + self.election()) + self.plan.lease_slack;
         finale::no_leases(&self.cluster, lifetime).await.context("leases that nobody renews")?;
         let mut last = self.client(999);
         let revision = finale::last_revision(&mut last).await?;
         self.until.send_replace(Until { revision, by: Some(Instant::now() + CATCH_UP) });
-        let mut late = Vec::new();
         while let Some(ended) = self.watchers.join_next().await {
-            late.extend(ended?.err().map(|error| format!("{error:#}")));
+            account.violations.extend(ended?.err().map(|error| format!("{error:#}")));
         }
         finale::read(&self.cluster, revision).await.context("what members hold in the end")?;
+        self.cluster.none_ended()?;
         let mut history = std::mem::take(&mut *self.record.history());
-        history.settings.lease_bound = bound.as_nanos() as u64;
+        history.settings.lease_bound = self.plan.lease_slack.as_nanos() as u64;
         let (report, history) = tokio::task::spawn_blocking(move || (check(&history), history)).await?;
-        let mut outcome = Outcome { report, lost_leases, late, kept: self.plan.keep.clone() };
-        if !outcome.is_clean() {
+        account.add(service::look(&history, self.plan.clients));
+        account.demand(report.events as i64 >= report.revision - 1, || "watches saw less than there was".into());
+        account.demand(self.plan.leases == 0 || report.expired_leases > 0, || "no lease ended by itself".into());
+        let mut outcome = Outcome { report, account, kept: self.plan.keep.clone() };
+        if !outcome.report.is_clean() || !outcome.account.violations.is_empty() {
             outcome.kept.get_or_insert_with(|| self.history_file());
         }
         if let Some(path) = &outcome.kept {

@@ -49,14 +49,14 @@ const QUESTIONS: u32 = 20;
 impl Watcher {
     /// Watches until everything has come.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let mut next = i64::from(self.everything);
+        let mut wanted = self.first();
         loop {
-            let wanted = self.wanted(next);
-            let mut stretch = Stretch { watch: wanted, last: 0 };
+            let mut stretch = Stretch::new(Watch { invoked: self.record.clock.now(), ..wanted });
             let ended = self.stretch(&mut stretch).await;
-            next = if self.everything { next.max(stretch.last + 1) } else { 0 };
-            let over = !self.everything && self.until.borrow().revision > 0;
-            let done = over || stretch.watch.complete_through > 0;
+            // Those of some keys are something else each time, up to the last, which has to come to its end.
+            let goes_on = self.everything || self.until.borrow().revision > 0;
+            wanted = if goes_on { stretch.rest() } else { self.any() };
+            let done = stretch.done;
             self.record.watch(stretch.watch);
             ended.with_context(|| format!("watcher {}", self.client))?;
             if done {
@@ -66,12 +66,14 @@ impl Watcher {
         }
     }
 
-    fn wanted(&mut self, next: i64) -> Watch {
-        let invoked = self.record.clock.now();
-        let watch = Watch { client: self.client, invoked, prev_kv: true, start: next, ..Default::default() };
+    fn first(&mut self) -> Watch {
         if self.everything {
-            return Watch { span: Span::all(), ..watch };
+            return Watch { client: self.client, span: Span::all(), prev_kv: true, start: 1, ..Default::default() };
         }
+        self.any()
+    }
+
+    fn any(&mut self) -> Watch {
         let seen = self.record.watched();
         let span = match self.random.random_range(0..3) {
             0 => Span::all(),
@@ -90,12 +92,14 @@ impl Watcher {
             no_delete: self.random.random_bool(0.15),
             prev_kv: self.random.random(),
             fragment: self.random.random(),
-            ..watch
+            client: self.client,
+            ..Default::default()
         }
     }
 
     /// One stream, until it breaks, is given up, or has everything. Only that it is too late is an error.
     async fn stretch(&mut self, stretch: &mut Stretch) -> Result<()> {
+        self.in_time()?;
         let at = self.random.random_range(0..1 << 16);
         let Ok(Ok((requests, mut responses))) = timeout(CONNECT, open(&self.endpoints, at, &stretch.watch)).await
         else {
@@ -104,6 +108,7 @@ impl Watcher {
         let life = Duration::from_millis(self.random.random_range(2000..20_000));
         let (opened, mut questions) = (Instant::now(), 0);
         loop {
+            self.in_time()?;
             let until = self.until.borrow().revision;
             if until == 0 && !self.everything && opened.elapsed() > life {
                 return Ok(());
@@ -118,7 +123,6 @@ impl Watcher {
                 }
                 Ok(_) => return Ok(()),
                 Err(_) => {
-                    self.in_time()?;
                     questions += 1;
                     let ask = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
                     let asked = requests.try_send(pb::WatchRequest { request_union: Some(ask) });
@@ -129,10 +133,10 @@ impl Watcher {
             }
             if until > 0 && stretch.last >= until {
                 stretch.watch.complete_through = until;
-                return Ok(());
             }
             // A watch of what will not come has nothing to wait for.
-            if until > 0 && stretch.watch.start > until {
+            if until > 0 && (stretch.last >= until || stretch.watch.start > until) {
+                stretch.done = true;
                 return Ok(());
             }
         }
@@ -142,6 +146,9 @@ impl Watcher {
         stretch.watch.member = api::header(response.header.as_ref()).member;
         let mut record = api::watch_response(response, self.record.clock.now());
         self.liar.watched(&mut record);
+        if record.canceled {
+            stretch.compacted = record.compact_revision;
+        }
         if record.is_progress() {
             stretch.last = stretch.last.max(record.revision);
         } else if let Some(event) = record.events.last().filter(|_| !record.fragment) {
@@ -166,6 +173,27 @@ struct Stretch {
     watch: Watch,
     /// Everything up to here has come.
     last: i64,
+    /// Everything has.
+    done: bool,
+    /// What it wanted is not there any more up to here; 0: it is.
+    compacted: i64,
+}
+
+impl Stretch {
+    fn new(watch: Watch) -> Self {
+        Self { watch, last: 0, done: false, compacted: 0 }
+    }
+
+    /// The watch of what has not come yet.
+    fn rest(&self) -> Watch {
+        let Watch { client, start, no_put, no_delete, prev_kv, fragment, .. } = self.watch;
+        let made = self.watch.responses.iter().find(|response| response.created && !response.canceled);
+        // One from now on goes on from when that was, once it is known.
+        let start = if start == 0 { made.map_or(0, |made| made.revision + 1) } else { start };
+        let start = if self.last > 0 { start.max(self.last + 1) } else { start }.max(self.compacted);
+        let span = self.watch.span.clone();
+        Watch { client, span, start, no_put, no_delete, prev_kv, fragment, ..Default::default() }
+    }
 }
 
 type Stream = (mpsc::Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>);
@@ -177,4 +205,26 @@ async fn open(endpoints: &Endpoints, at: usize, watch: &Watch) -> Result<Stream>
     let mut client = WatchClient::new(endpoints.pick(at)).max_decoding_message_size(usize::MAX);
     let responses = client.watch(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
     Ok((requests, responses))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(start: i64, revision: i64) -> Stretch {
+        let made = WatchResponse { created: true, revision, ..Default::default() };
+        let watch = Watch { span: Span::key("a"), start, responses: vec![made], no_put: true, ..Default::default() };
+        Stretch::new(watch)
+    }
+
+    #[test]
+    fn what_has_not_come_yet_is_asked_for_anew() {
+        assert_eq!(Stretch { last: 9, ..made(5, 8) }.rest().start, 10);
+        assert_eq!(made(5, 8).rest().start, 5, "nothing has come");
+        assert_eq!(made(0, 8).rest().start, 9, "it was from then on");
+        assert_eq!(Stretch::new(Watch::default()).rest().start, 0, "it was never made");
+        assert_eq!(Stretch { last: 9, compacted: 20, ..made(5, 8) }.rest().start, 20);
+        let rest = made(5, 8).rest();
+        assert!(rest.no_put && rest.span == Span::key("a") && rest.responses.is_empty());
+    }
 }

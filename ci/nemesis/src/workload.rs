@@ -65,23 +65,37 @@ pub(crate) async fn leases(mut client: Client, stop: Stop) {
             sleep(Duration::from_millis(100)).await;
             continue;
         }
+        let put = |client: &Client, part: &str| Put {
+            key: format!("l/{:02}/{part}", client.id).into(),
+            value: client.value(),
+            lease: id,
+            prev_kv: false,
+        };
         for part in ["a", "b"] {
-            let put = Put {
-                key: format!("l/{:02}/{part}", client.id).into(),
-                value: client.value(),
-                lease: id,
-                prev_kv: false,
-            };
+            let put = put(&client, part);
             client.call(Call::Put(put)).await;
         }
+        let in_txn =
+            |client: &Client| Call::Txn(Txn { success: vec![TxnOp::Put(put(client, "c"))], ..Default::default() });
+        let call = in_txn(&client);
+        client.call(call).await;
         let renewals = client.random.random_range(0..8);
         keep(&mut client, id, renewals, &stop).await;
-        if client.random.random_bool(0.5) {
+        if !stop.is_now() && client.random.random_bool(0.5) {
             client.call(Call::Revoke { id }).await;
         } else {
-            // It ends by itself.
-            rest(Duration::from_secs(TTL as u64 + 2), &stop).await;
+            // It ends by itself, as do all that are left when the load stops.
+            for _ in 0..TTL + 2 {
+                client.call(Call::TimeToLive { id, keys: true }).await;
+                rest(Duration::from_secs(1), &stop).await;
+            }
         }
+        if stop.is_now() {
+            return;
+        }
+        // Whether it is there still, or not any more: both can be right or wrong.
+        let call = if client.random.random() { in_txn(&client) } else { Call::Revoke { id } };
+        client.call(call).await;
     }
 }
 
@@ -113,6 +127,8 @@ async fn keep(client: &mut Client, id: i64, renewals: u32, stop: &Stop) -> bool 
         if stop.is_now() {
             break;
         }
+        let keys = client.random.random();
+        client.call(Call::TimeToLive { id, keys }).await;
         if let Outcome::Ok(answer) = client.call(Call::KeepAlive { id }).await
             && answer.reply == (Reply::KeepAlive { ttl: 0 })
         {
@@ -185,7 +201,9 @@ fn any_txn(client: &mut Client, depth: u32) -> Txn {
         if ops.is_empty() && client.random.random_bool(0.5) {
             ops.push(TxnOp::Delete(Deletion { span: Span::key(key(client)), prev_kv: true }));
         }
-        ops.push(TxnOp::Range(RangeRead { span: Span::key(key(client)), ..Default::default() }));
+        let behind = client.watched() - client.random.random_range(0..300);
+        let revision = if client.random.random_bool(0.1) { behind.max(1) } else { 0 };
+        ops.push(TxnOp::Range(RangeRead { span: Span::key(key(client)), revision, ..Default::default() }));
         if depth > 0 && client.random.random_bool(0.2) {
             let inner = Put { key: format!("n/{first:02}").into(), value: client.value(), lease: 0, prev_kv: false };
             ops.push(TxnOp::Txn(Txn { success: vec![TxnOp::Put(inner)], ..Default::default() }));

@@ -5,6 +5,8 @@ use crate::record::{Event, Watch, WatchResponse};
 use crate::timeline::Timeline;
 use crate::trace::{Focus, event as show, span};
 
+const CANCELED: &str = "the watch was cancelled for no reason";
+
 pub(super) fn check(findings: &mut Findings<'_>) {
     let timeline = findings.timeline;
     for watch in &timeline.history.watches {
@@ -12,10 +14,13 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             if let Some(response) = watch.responses.iter().find(|response| !response.events.is_empty()) {
                 complain(findings, watch, response.revision, "events came on a watch that was never made".into());
             }
+            if watch.responses.iter().any(|response| response.canceled && response.compact_revision == 0) {
+                complain(findings, watch, watch.start, CANCELED.into());
+            }
             continue;
         };
-        Reader { timeline, watch, first, expected: expected(timeline, watch, first), next: 0, reached: first - 1 }
-            .read(findings);
+        let expected = expected(timeline, watch, first);
+        Reader { timeline, watch, first, expected, next: 0, reached: first - 1, told: 0 }.read(findings);
     }
 }
 
@@ -30,6 +35,8 @@ struct Reader<'a> {
     next: usize,
     /// The last revision that is known to be complete.
     reached: i64,
+    /// The last progress.
+    told: i64,
 }
 
 /// Everything that a watch has to show, up to the last revision that it speaks of.
@@ -75,6 +82,8 @@ impl<'a> Reader<'a> {
             }
             if response.canceled && response.compact_revision > 0 {
                 self.compacted(findings, response);
+            } else if response.canceled {
+                complain(findings, self.watch, response.revision, CANCELED.into());
             }
         }
         let due = self.expected.get(self.next).filter(|event| event.kv.modified <= self.watch.complete_through);
@@ -157,6 +166,11 @@ impl<'a> Reader<'a> {
         if revision < last {
             complain(findings, self.watch, revision, format!("progress to {revision} after events of {last}"));
         }
+        if revision < self.told {
+            let what = format!("progress to {revision} after progress to {}", self.told);
+            complain(findings, self.watch, revision, what);
+        }
+        self.told = self.told.max(revision);
         if self.watch.start > revision {
             let what = format!("progress to {revision} before the watch begins at {}", self.watch.start);
             complain(findings, self.watch, revision, what);

@@ -82,6 +82,13 @@ pub struct Settings {
     pub healthy: Vec<Window>,
 }
 
+impl Settings {
+    /// Whether nothing was wrong with the store from one moment to another.
+    pub(crate) fn is_healthy(&self, from: u64, to: u64) -> bool {
+        self.healthy.iter().any(|window| window.from <= from && to <= window.to)
+    }
+}
+
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {

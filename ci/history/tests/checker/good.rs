@@ -2,7 +2,7 @@
 
 use keelkv_history::{Call, Deletion, RangeRead, Refusal, Restart, Span, Watch, WatchResponse, Window, check};
 
-use crate::world::{MS, World, answer, delete, passes, put, swap};
+use crate::world::{MS, World, answer, delete, passes, put, swap, swap_leased};
 
 #[test]
 fn everything_in_order() {
@@ -211,6 +211,80 @@ fn leases_that_are_kept_expire_and_are_revoked() {
     world.revoke(9);
     let mut history = world.finish();
     answer(&mut history, denied).reply = keelkv_history::Reply::KeepAlive { ttl: 0 };
+    history.settings.healthy = vec![Window { from: 0, to: u64::MAX }];
+    passes(&history);
+}
+
+#[test]
+fn a_lease_that_is_asked_for_its_time_and_its_keys() {
+    let mut world = World::new();
+    world.grant(7, 5);
+    world.time(7, 4, 5, &[]);
+    world.put_leased("a", "1", 7);
+    world.put_leased("b", "2", 7);
+    world.time(7, 4, 5, &["b", "a"]);
+    let race = world.time(7, 4, 5, &["a"]);
+    world.put("b", "3");
+    world.sleep(4500);
+    world.time(7, 0, 5, &["a"]);
+    world.sleep(1300);
+    // It is late, and still there.
+    world.time(7, 0, 5, &["a"]);
+    world.expire(7);
+    world.get("a");
+    world.time(7, -1, 0, &[]);
+    world.refused(swap_leased(&[7]), Refusal::LeaseNotFound);
+    let mut history = world.finish();
+    // The key changed hands while it was asked for.
+    history.operations[race].returned += 5 * MS;
+    history.settings.healthy = vec![Window { from: 0, to: u64::MAX }];
+    passes(&history);
+}
+
+#[test]
+fn a_transaction_is_refused_for_one_of_its_leases() {
+    let mut world = World::new();
+    world.grant(7, 60);
+    world.grant(8, 1);
+    world.sleep(3000);
+    world.refused(swap_leased(&[7, 8]), Refusal::LeaseNotFound);
+    world.time(7, 57, 60, &[]);
+    passes(&world.finish());
+}
+
+#[test]
+fn a_store_with_a_least_time_and_leases_that_are_granted_again() {
+    let mut world = World::new();
+    let raised = [world.grant(6, 1), world.grant(7, 1)];
+    world.revoke(6);
+    let again = world.grant(6, 2);
+    world.sleep(3000);
+    world.time(6, -1, 0, &[]);
+    world.grant(6, 4);
+    let mut history = world.finish();
+    for grant in raised.into_iter().chain([again]) {
+        if let keelkv_history::Reply::Grant { ttl, .. } = &mut answer(&mut history, grant).reply {
+            *ttl = 2;
+        }
+    }
+    passes(&history);
+}
+
+#[test]
+fn a_new_leader_begins_the_time_of_a_lease_anew() {
+    let mut world = World::new();
+    world.grant(7, 5);
+    world.sleep(4900);
+    world.put("a", "1");
+    world.sleep(4000);
+    let renewal = world.keep_alive(7);
+    let mut history = world.finish();
+    history.operations[1..].iter_mut().for_each(|operation| {
+        if let keelkv_history::Outcome::Ok(answer) = &mut operation.outcome {
+            answer.header.term += 1;
+        }
+    });
+    assert_eq!(answer(&mut history, renewal).header.term, 3);
     history.settings.healthy = vec![Window { from: 0, to: u64::MAX }];
     passes(&history);
 }

@@ -7,10 +7,12 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedMutRandom, IteratorRandom};
 
+use crate::world::MS;
+
 /// What is spoilt; none: there was nothing of the kind in the history.
 type Mutation = fn(&mut History, &mut SmallRng) -> Option<()>;
 
-pub(crate) const ALL: [(&str, Mutation); 14] = [
+pub(crate) const ALL: [(&str, Mutation); 20] = [
     ("an event is dropped", drop_event),
     ("an event comes twice", duplicate_event),
     ("responses change places", swap_responses),
@@ -25,6 +27,12 @@ pub(crate) const ALL: [(&str, Mutation); 14] = [
     ("a transaction tells the other branch", other_branch),
     ("a lease ends early", early_expiry),
     ("a hash differs", wrong_hash),
+    ("a read is older than what a watch showed", older_than_shown),
+    ("progress goes back", progress_back),
+    ("a renewal tells another time", other_renewal),
+    ("a lease is told to hold another key", other_key),
+    ("a lease is told to have no time", no_time),
+    ("a lease is denied in time", denied_lease),
 ];
 
 /// A response with events of a watch that has to be complete.
@@ -232,5 +240,137 @@ fn early_expiry(history: &mut History, random: &mut SmallRng) -> Option<()> {
 
 fn wrong_hash(history: &mut History, random: &mut SmallRng) -> Option<()> {
     history.hashes.choose_mut(random)?.hash ^= 1;
+    Some(())
+}
+
+/// The write that a watch shows to its reader is answered only later.
+fn older_than_shown(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    let mut store = Store::default();
+    for events in all_changes(history) {
+        store.append(&events);
+    }
+    let shown: Vec<(u64, i64)> =
+        history.watches[0].responses.iter().map(|response| (response.received, response.revision)).collect();
+    let reads = history.operations.iter_mut().filter_map(|operation| {
+        let Call::Range(read) = &operation.call else { return None };
+        let fresh = !read.serializable && read.revision == 0 && operation.answer().is_some();
+        let shown = shown.iter().filter(|(at, _)| *at < operation.invoked).map(|(_, revision)| *revision).max();
+        let shown = shown.filter(|revision| fresh && *revision > 2)?;
+        Some((operation, shown))
+    });
+    let (read, shown) = reads.choose(random)?;
+    let asked = read.invoked;
+    let reply = execute(&read.call, store.at(shown - 1)).ok()?.0;
+    let Outcome::Ok(answer) = &mut read.outcome else { return None };
+    answer.header.revision = shown - 1;
+    answer.reply = reply;
+    // Nothing but the watch forbids it.
+    let others = history.operations.iter_mut().filter(|other| other.returned < asked);
+    for other in others.filter(|other| other.answer().is_some_and(|answer| answer.header.revision >= shown)) {
+        other.returned = asked;
+    }
+    Some(())
+}
+
+fn progress_back(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    let last =
+        history.watches.iter_mut().filter(|watch| watch.start == 0 && !watch.responses.iter().any(|r| r.canceled));
+    let responses = &mut last.choose(random)?.responses;
+    let last = responses.iter().map(|response| response.revision).max()?;
+    let now = responses.last()?.received;
+    for revision in [last, last - 1] {
+        responses.push(WatchResponse { received: now, revision, ..Default::default() });
+    }
+    Some(())
+}
+
+/// Answers of one kind.
+fn replies(history: &mut History, is: fn(&Reply) -> bool) -> impl Iterator<Item = &mut Reply> {
+    history.operations.iter_mut().filter_map(move |operation| match &mut operation.outcome {
+        Outcome::Ok(answer) => Some(&mut answer.reply).filter(|reply| is(reply)),
+        _ => None,
+    })
+}
+
+fn granted(operation: &Operation) -> Option<i64> {
+    match operation.call {
+        Call::Grant { id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+/// Of a lease whose grants were all answered: what they are of is known.
+fn other_renewal(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    let unheard: Vec<i64> = history.operations.iter().filter(|one| one.is_unknown()).filter_map(granted).collect();
+    let renewals =
+        history.operations.iter_mut().filter_map(|operation| match (&operation.call, &mut operation.outcome) {
+            (Call::KeepAlive { id }, Outcome::Ok(answer)) if !unheard.contains(id) => Some(&mut answer.reply),
+            _ => None,
+        });
+    match renewals.filter(|reply| matches!(reply, Reply::KeepAlive { ttl: 1.. })).choose(random)? {
+        Reply::KeepAlive { ttl } => *ttl = 60,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn other_key(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    match replies(history, |reply| matches!(reply, Reply::TimeToLive { granted: 1.., .. })).choose(random)? {
+        Reply::TimeToLive { keys, .. } => keys.push("nobody's".into()),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn no_time(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    let operations = &history.operations;
+    let promised = |asked: &Operation| {
+        let Call::TimeToLive { id, .. } = asked.call else { return false };
+        let promised = |other: &Operation| match other.answer().map(|answer| &answer.reply) {
+            Some(Reply::Grant { ttl, .. }) if granted(other) == Some(id) => {
+                other.returned < asked.invoked && asked.returned < other.invoked + *ttl as u64 * 1000 * MS
+            }
+            _ => false,
+        };
+        // Whatever else became of it, it may have ended by that.
+        let ends = |other: &Operation| matches!(other.call, Call::Revoke { id: gone } if gone == id);
+        let doubtful = |other: &Operation| other.is_unknown() && granted(other) == Some(id) || ends(other);
+        operations.iter().any(promised) && !operations.iter().any(doubtful)
+    };
+    let asked = (0..operations.len()).filter(|at| promised(&operations[*at])).choose(random)?;
+    let Outcome::Ok(answer) = &mut history.operations[asked].outcome else { return None };
+    if let Reply::TimeToLive { ttl, .. } = &mut answer.reply {
+        *ttl = -9;
+    }
+    Some(())
+}
+
+/// By a renewal that another one follows, with no grant since.
+fn denied_lease(history: &mut History, random: &mut SmallRng) -> Option<()> {
+    let lease = |call: &Call| match call {
+        Call::Grant { id, .. } | Call::Revoke { id } | Call::KeepAlive { id } => Some(*id),
+        _ => None,
+    };
+    let mut order: Vec<usize> = (0..history.operations.len()).collect();
+    order.sort_by_key(|index| history.operations[*index].invoked);
+    let renews = |operation: &Operation| {
+        operation.answer().is_some_and(|answer| matches!(answer.reply, Reply::KeepAlive { ttl: 1.. }))
+    };
+    let followed = order.iter().enumerate().filter_map(|(place, index)| {
+        let renewal = &history.operations[*index];
+        let id = lease(&renewal.call).filter(|_| renews(renewal))?;
+        let of_it: Vec<&Operation> =
+            order.iter().map(|at| &history.operations[*at]).filter(|other| lease(&other.call) == Some(id)).collect();
+        let next = order[place + 1..].iter().map(|at| &history.operations[*at]);
+        let next =
+            next.filter(|other| lease(&other.call) == Some(id)).find(|other| other.invoked > renewal.returned)?;
+        let grants = |other: &&&Operation| matches!(other.call, Call::Grant { .. });
+        let quiet =
+            of_it.iter().filter(grants).all(|grant| grant.answer().is_some() && grant.returned < renewal.invoked);
+        (quiet && renews(next)).then_some(*index)
+    });
+    let index = followed.choose(random)?;
+    let Outcome::Ok(answer) = &mut history.operations[index].outcome else { return None };
+    answer.reply = Reply::KeepAlive { ttl: 0 };
     Some(())
 }

@@ -30,14 +30,20 @@ enum Moment {
     Deliver(usize),
 }
 
+struct Lease {
+    ttl: i64,
+    until: u64,
+    /// The number of its last renewal.
+    renewals: u64,
+}
+
 struct Simulation {
     random: SmallRng,
     history: History,
     store: Store,
     changes: Vec<Vec<Event>>,
     compacted: i64,
-    /// By lease: seconds, and the number of its last renewal.
-    leases: BTreeMap<i64, (i64, u64)>,
+    leases: BTreeMap<i64, Lease>,
     /// By member: how far it had got when it answered last.
     members: [i64; MEMBERS as usize],
     /// By watch: the next revision to deliver.
@@ -104,7 +110,7 @@ impl Simulation {
                 Moment::Ask(client) => self.ask(client),
                 Moment::Apply(operation) => self.apply(operation),
                 Moment::Expire { lease, renewals } => {
-                    if self.leases.get(&lease).is_some_and(|(_, now)| *now == renewals) {
+                    if self.leases.get(&lease).is_some_and(|lease| lease.renewals == renewals) {
                         self.end(lease);
                     }
                 }
@@ -167,8 +173,10 @@ impl Simulation {
     fn answer(&mut self, call: &Call, member: usize) -> Result<Answer, Refusal> {
         let mut known = self.store.revision();
         let alive = |put: &Put| put.lease == 0 || self.leases.contains_key(&put.lease);
+        let dead = |op: &TxnOp| matches!(op, TxnOp::Put(put) if !alive(put));
         match call {
             Call::Put(put) if !alive(put) => return Err(Refusal::LeaseNotFound),
+            Call::Txn(txn) if txn.success.iter().chain(&txn.failure).any(dead) => return Err(Refusal::LeaseNotFound),
             Call::Revoke { id } if self.leases.remove(id).is_none() => return Err(Refusal::LeaseNotFound),
             Call::Compact { revision } if *revision <= self.compacted => return Err(Refusal::Compacted),
             Call::Compact { revision } => self.compacted = *revision,
@@ -176,12 +184,21 @@ impl Simulation {
                 if self.leases.contains_key(id) {
                     return Err(Refusal::Other("etcdserver: lease already exists".into()));
                 }
-                self.leases.insert(*id, (*ttl, 0));
+                self.leases.insert(*id, Lease { ttl: *ttl, until: 0, renewals: 0 });
                 self.renew(*id);
             }
             Call::KeepAlive { id } => {
-                let reply = Reply::KeepAlive { ttl: self.leases.get(id).map_or(0, |(ttl, _)| *ttl) };
+                let reply = Reply::KeepAlive { ttl: self.leases.get(id).map_or(0, |lease| lease.ttl) };
                 self.renew(*id);
+                return Ok(Answer { header: self.header(), reply });
+            }
+            Call::TimeToLive { id, .. } => {
+                let gone = Reply::TimeToLive { ttl: -1, granted: 0, keys: Vec::new() };
+                let reply = self.leases.get(id).map_or(gone, |lease| Reply::TimeToLive {
+                    ttl: (lease.until as i64 - self.now as i64) / (1000 * MS as i64),
+                    granted: lease.ttl,
+                    keys: self.store.now().leased(*id),
+                });
                 return Ok(Answer { header: self.header(), reply });
             }
             Call::Range(read) => {
@@ -213,12 +230,12 @@ impl Simulation {
     }
 
     fn renew(&mut self, lease: i64) {
-        let Some((ttl, last)) = self.leases.get_mut(&lease) else { return };
+        let Some(life) = self.leases.get_mut(&lease) else { return };
         self.renewals += 1;
-        *last = self.renewals;
-        let (ttl, renewals) = (*ttl, self.renewals);
+        let renewals = self.renewals;
+        (life.renewals, life.until) = (renewals, self.now + life.ttl as u64 * 1000 * MS);
         let late = self.random.random_range(1..300 * MS);
-        self.queue.push(Reverse((self.now + ttl as u64 * 1000 * MS + late, Moment::Expire { lease, renewals })));
+        self.queue.push(Reverse((life.until + late, Moment::Expire { lease, renewals })));
     }
 
     fn end(&mut self, lease: i64) {
@@ -276,7 +293,7 @@ impl Simulation {
         let branch = |this: &mut Self| {
             let mut ops = vec![];
             if this.random.random() {
-                ops.push(TxnOp::Put(Put { lease: 0, ..this.any_put() }));
+                ops.push(TxnOp::Put(this.any_put()));
             } else if this.random.random() {
                 ops.extend([TxnOp::Delete(this.any_deletion()), TxnOp::Range(this.any_read())]);
             }
@@ -303,7 +320,8 @@ impl Simulation {
             84..86 => Call::Compact { revision: self.random.random_range((last / 2).max(1)..=last) },
             _ if !self.leasing => Call::Range(self.any_read()),
             86..92 => Call::Grant { id: self.random.random_range(1..=LEASES), ttl: self.random.random_range(1..=2) },
-            92..98 => Call::KeepAlive { id: self.random.random_range(1..=LEASES) },
+            92..94 => Call::TimeToLive { id: self.random.random_range(1..=LEASES), keys: true },
+            94..98 => Call::KeepAlive { id: self.random.random_range(1..=LEASES) },
             _ => Call::Revoke { id: self.random.random_range(1..=LEASES) },
         }
     }

@@ -89,6 +89,13 @@ impl World {
         self.call(4, Call::KeepAlive { id })
     }
 
+    /// Asks for the time and the keys of a lease, and is told these.
+    pub(crate) fn time(&mut self, id: i64, ttl: i64, granted: i64, keys: &[&str]) -> usize {
+        let keys = keys.iter().map(|key| Blob::from(*key)).collect();
+        let answer = Answer { header: self.header(), reply: Reply::TimeToLive { ttl, granted, keys } };
+        self.record(4, Call::TimeToLive { id, keys: true }, Outcome::Ok(answer))
+    }
+
     pub(crate) fn revoke(&mut self, id: i64) -> usize {
         self.call(4, Call::Revoke { id })
     }
@@ -210,6 +217,15 @@ pub(crate) fn swap(key: &str, was: &str, is: &str, other: &str) -> Call {
         success: vec![set(key, is.to_owned()), set(other, format!("{is}/other"))],
         failure: vec![TxnOp::Range(RangeRead { span: Span::key(key), ..Default::default() })],
     })
+}
+
+/// A transaction that puts a key with each of these leases.
+pub(crate) fn swap_leased(leases: &[i64]) -> Call {
+    let put = |lease: &i64| {
+        let (key, value) = (format!("t{lease}").into(), format!("of {lease}").into());
+        TxnOp::Put(Put { key, value, lease: *lease, prev_kv: false })
+    };
+    Call::Txn(Txn { success: leases.iter().map(put).collect(), ..Default::default() })
 }
 
 /// The answer of an operation, to be spoilt.

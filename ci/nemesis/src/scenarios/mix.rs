@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use rand::Rng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep};
 
+use crate::account::Account;
 use crate::disk::Sync;
 use crate::figures::Lengths;
 use crate::run::Run;
@@ -50,14 +51,20 @@ pub(crate) enum Fault {
     MoveLeader,
 }
 
-/// Lets faults out of the list happen, one after the other, for a while; gives what there is to report.
-pub(crate) async fn run(run: &mut Run, faults: &[Fault], length: Duration) -> Result<Vec<String>> {
+/// Lets the faults of the list happen, one after the other and each before any comes again, for a while, and until
+/// each has come once.
+pub(crate) async fn run(run: &mut Run, faults: &[Fault], length: Duration) -> Result<Account> {
     let end = Instant::now() + length;
     let (mut counts, mut recoveries) = (BTreeMap::<Fault, u32>::new(), Lengths::default());
-    while Instant::now() < end {
+    let mut hand = Vec::new();
+    while Instant::now() < end || faults.iter().any(|fault| !counts.contains_key(fault)) {
         sleep(Duration::from_millis(run.random.random_range(500..3000))).await;
-        let Some(&fault) = faults.choose(&mut run.random) else { break };
-        run.disturb();
+        if hand.is_empty() {
+            hand = faults.to_vec();
+            hand.shuffle(&mut run.random);
+        }
+        let Some(fault) = hand.pop() else { break };
+        run.disturb()?;
         *counts.entry(fault).or_default() += 1;
         happen(run, fault).await?;
         sleep(Duration::from_millis(run.random.random_range(200..4000))).await;
@@ -69,10 +76,10 @@ pub(crate) async fn run(run: &mut Run, faults: &[Fault], length: Duration) -> Re
         run.calm();
     }
     let counts: Vec<String> = counts.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-    Ok(vec![
-        format!("faults: {}", counts.join(", ")),
-        format!("from the end of a fault until every member serves, starts included: {recoveries}"),
-    ])
+    let mut account = Account::default();
+    account.line(format!("faults: {}", counts.join(", ")));
+    account.line(format!("from the end of a fault until every member serves, starts included: {recoveries}"));
+    Ok(account)
 }
 
 async fn happen(run: &mut Run, fault: Fault) -> Result<()> {
@@ -117,7 +124,10 @@ async fn happen(run: &mut Run, fault: Fault) -> Result<()> {
             let delay = Duration::from_millis(run.random.random_range(10..1000));
             run.cluster.members[one].disturb_disk(Sync::Slow(delay))?;
         }
-        Fault::FailedSync => run.cluster.members[one].disturb_disk(Sync::Fail)?,
+        Fault::FailedSync => {
+            run.cluster.members[one].disturb_disk(Sync::Fail)?;
+            run.cluster.until_ended(one).await?;
+        }
         Fault::FullDisk => run.cluster.members[one].fill_disk()?,
         Fault::MoveLeader => {
             // It may be refused, and the history must be right all the same.

@@ -4,16 +4,18 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use super::CALM;
+use crate::account::Account;
 use crate::figures::{Lengths, longest_pause};
 use crate::run::Run;
 
-/// Puts a new member with an empty disk in the place of each, so many times over; gives what there is to report.
-pub(crate) async fn run(run: &mut Run, times: u32) -> Result<Vec<String>> {
+/// Puts a new member with an empty disk in the place of each, so many times over. One of them leads, and is followed by
+/// another within three election timeouts.
+pub(crate) async fn run(run: &mut Run, times: u32) -> Result<Account> {
     let (mut lengths, mut changes) = (Lengths::default(), Vec::new());
     for _ in 0..times {
         for _ in 0..run.cluster.members.len() {
             sleep(CALM).await;
-            run.disturb();
+            run.disturb()?;
             let from = run.record.clock.now();
             run.say(&format!("member {} is replaced", run.cluster.members[0].number));
             run.cluster.replace(0).await?;
@@ -27,8 +29,10 @@ pub(crate) async fn run(run: &mut Run, times: u32) -> Result<Vec<String>> {
     let writes = run.record.acknowledged();
     let mut pauses = Lengths::default();
     changes.iter().filter_map(|(from, to)| longest_pause(&writes, *from, *to)).for_each(|length| pauses.add(length));
-    Ok(vec![
-        format!("replacing a member took: {lengths}"),
-        format!("longest time without an acknowledged write meanwhile: {pauses}"),
-    ])
+    let mut account = Account::default();
+    account.line(format!("replacing a member took: {lengths}"));
+    account.line(format!("longest time without an acknowledged write meanwhile: {pauses}"));
+    account.demand(pauses.count() == changes.len(), || "writes did not go on after each change".into());
+    account.at_most("without an acknowledged write while a member is replaced", pauses.longest(), 3 * run.election());
+    Ok(account)
 }

@@ -1,6 +1,6 @@
 use keelkv_history::{Call, History, Invariant, Refusal, Reply, Window};
 
-use crate::world::{World, answer, breaks, put};
+use crate::world::{World, answer, breaks, put, swap_leased};
 
 const LEASE: Invariant = Invariant::Lease;
 
@@ -135,4 +135,143 @@ fn a_revocation_leaves_a_key() {
     assert!(matches!(history.operations[revocation].call, Call::Revoke { id: 7 }));
     breaks(&history, Invariant::Linearizable, "holds b all the same");
     breaks(&history, LEASE, "not all of one lease's");
+}
+
+fn not_found(call: Call) {
+    let mut world = leased();
+    world.refused(call, Refusal::LeaseNotFound);
+    breaks(&world.finish(), LEASE, "was not found");
+}
+
+#[test]
+fn a_revocation_of_a_lease_that_lives_is_refused() {
+    not_found(Call::Revoke { id: 7 });
+}
+
+#[test]
+fn a_transaction_with_a_lease_that_lives_is_refused() {
+    not_found(swap_leased(&[7]));
+}
+
+#[test]
+fn a_transaction_is_refused_though_all_of_its_leases_live() {
+    let mut world = leased();
+    world.grant(8, 6);
+    world.refused(swap_leased(&[7, 8]), Refusal::LeaseNotFound);
+    breaks(&world.finish(), LEASE, "lease 7 or 8 was not found");
+}
+
+#[test]
+fn a_grant_of_another_lease() {
+    let mut world = World::new();
+    let grant = world.grant(7, 60);
+    let mut history = world.finish();
+    answer(&mut history, grant).reply = Reply::Grant { id: 9, ttl: 60 };
+    breaks(&history, LEASE, "lease 7 was granted as 9");
+}
+
+#[test]
+fn a_grant_for_another_time() {
+    for (ttl, words) in [(1, "granted for 1 s, 60 s were asked for"), (70, "raised from 60 to 70 s, another")] {
+        let mut world = World::new();
+        let raised = world.grant(6, 1);
+        let grant = world.grant(7, 60);
+        let mut history = world.finish();
+        answer(&mut history, raised).reply = Reply::Grant { id: 6, ttl: 2 };
+        answer(&mut history, grant).reply = Reply::Grant { id: 7, ttl };
+        breaks(&history, LEASE, words);
+    }
+}
+
+#[test]
+fn a_lease_is_granted_twice() {
+    let mut world = leased();
+    world.grant(7, 5);
+    breaks(&world.finish(), LEASE, "granted again while it lived");
+}
+
+#[test]
+fn a_renewal_tells_another_time() {
+    let mut world = World::new();
+    world.grant(7, 60);
+    let renewal = world.keep_alive(7);
+    let mut history = world.finish();
+    answer(&mut history, renewal).reply = Reply::KeepAlive { ttl: 1 };
+    breaks(&history, LEASE, "is told to be of 1 s");
+}
+
+#[test]
+fn a_lease_is_told_to_have_another_time() {
+    for (ttl, granted, words) in [
+        (3, 5, "has 3 s left, 4993 ms were promised"),
+        (-1, 5, "has -1 s left"),
+        (4, 60, "is told to be of 60 s"),
+        (7, 5, "has 7 s left of the 5 s"),
+    ] {
+        let mut world = leased();
+        world.time(7, ttl, granted, &["a", "b"]);
+        breaks(&world.finish(), LEASE, words);
+    }
+}
+
+#[test]
+fn a_lease_is_told_to_hold_other_keys() {
+    for keys in [&["a"][..], &["a", "b", "c"], &["a", "c"], &["a", "a", "b"]] {
+        let mut world = leased();
+        world.put("c", "3");
+        world.time(7, 4, 5, keys);
+        breaks(&healthy(world), LEASE, "never held just");
+    }
+}
+
+#[test]
+fn a_lease_is_told_to_hold_a_key_of_before() {
+    let mut world = leased();
+    world.put("b", "3");
+    world.time(7, 4, 5, &["a", "b"]);
+    breaks(&healthy(world), LEASE, "never held just");
+}
+
+#[test]
+fn a_lease_is_denied_and_then_renewed() {
+    let mut world = World::new();
+    world.grant(7, 5);
+    world.sleep(20_000);
+    let denied = world.keep_alive(7);
+    world.sleep(2000);
+    world.keep_alive(7);
+    let mut history = world.finish();
+    answer(&mut history, denied).reply = Reply::KeepAlive { ttl: 0 };
+    breaks(&history, LEASE, "had ended");
+}
+
+#[test]
+fn a_lease_is_denied_and_then_found() {
+    let mut world = World::new();
+    world.grant(7, 5);
+    world.sleep(20_000);
+    world.time(7, -1, 0, &[]);
+    world.time(7, 0, 5, &[]);
+    breaks(&world.finish(), LEASE, "had ended");
+}
+
+#[test]
+fn a_lease_is_found_or_renewed_long_after_its_end() {
+    let mut world = World::new();
+    world.grant(7, 1);
+    world.sleep(50_000);
+    world.time(7, 0, 1, &[]);
+    breaks(&healthy(world), LEASE, "was there");
+    let mut world = World::new();
+    world.grant(7, 5);
+    world.sleep(50_000);
+    world.keep_alive(7);
+    breaks(&healthy(world), LEASE, "was there");
+}
+
+#[test]
+fn a_lease_that_nobody_was_granted_is_found() {
+    let mut world = leased();
+    world.time(8, 4, 5, &[]);
+    breaks(&world.finish(), LEASE, "never granted");
 }

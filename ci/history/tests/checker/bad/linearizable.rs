@@ -1,6 +1,6 @@
-use keelkv_history::{Call, Invariant, Outcome, Put, RangeRead, Refusal, Reply, Span, Txn, TxnOp};
+use keelkv_history::{Call, Invariant, Outcome, Put, RangeRead, Refusal, Reply, Span, Txn, TxnOp, Watch};
 
-use crate::world::{World, answer, breaks, delete, put, swap, value};
+use crate::world::{MS, World, answer, breaks, delete, put, swap, value};
 
 const LINEARIZABLE: Invariant = Invariant::Linearizable;
 
@@ -181,6 +181,68 @@ fn a_revision_is_refused_as_compacted_that_is_not() {
     let read = Call::Range(RangeRead { span: Span::key("a"), revision: 2, ..Default::default() });
     world.refused(read, Refusal::Compacted);
     breaks(&world.finish(), LINEARIZABLE, "refused as compacted");
+}
+
+/// Reads a revision in a transaction, in whichever branch, and within another transaction.
+fn read_within(revision: i64) -> Call {
+    let read = TxnOp::Range(RangeRead { span: Span::key("a"), revision, ..Default::default() });
+    let inner = Txn { success: vec![read], ..Default::default() };
+    Call::Txn(Txn { success: vec![TxnOp::Txn(inner)], ..Default::default() })
+}
+
+#[test]
+fn a_transaction_reads_a_compacted_revision() {
+    let mut world = World::new();
+    world.put("a", "1");
+    world.put("a", "2");
+    world.compact(3);
+    world.call(1, read_within(2));
+    breaks(&world.finish(), LINEARIZABLE, "was compacted");
+}
+
+#[test]
+fn a_transaction_is_refused_for_revisions_that_are_there() {
+    for (refusal, words) in [(Refusal::Compacted, "refused as compacted"), (Refusal::Future, "refused as future")] {
+        let mut world = World::new();
+        world.put("a", "1");
+        world.put("a", "2");
+        world.refused(read_within(3), refusal);
+        breaks(&world.finish(), LINEARIZABLE, words);
+    }
+}
+
+/// A read that is answered as of before the last write, after something else had shown that write.
+fn stale_after(show: impl FnOnce(&mut World)) {
+    let mut world = World::new();
+    world.put("a", "1");
+    let read = world.get("a");
+    let write = world.put("a", "2");
+    show(&mut world);
+    let now = world.now;
+    let mut history = world.finish();
+    // The write itself is answered only later, so that nothing else forbids the read.
+    history.operations[write].returned = now + 10 * MS;
+    history.operations[read].invoked = now;
+    history.operations[read].returned = now + MS;
+    breaks(&history, LINEARIZABLE, "a stale answer: it is at revision 2, but revision 3 had been");
+}
+
+#[test]
+fn a_read_is_older_than_what_others_were_shown() {
+    stale_after(|world| {
+        world.peek("a");
+    });
+    stale_after(|world| {
+        let watch = world.watch_all(1);
+        world.deliver(watch);
+    });
+    stale_after(|world| {
+        let watch = world.watch(Watch { span: Span::key("b"), start: 1, ..Default::default() });
+        world.progress(watch);
+    });
+    stale_after(|world| {
+        world.call(4, Call::TimeToLive { id: 7, keys: false });
+    });
 }
 
 #[test]

@@ -202,6 +202,34 @@ fn a_watch_is_cancelled_for_a_compaction_that_nobody_asked_for() {
 }
 
 #[test]
+fn a_watch_is_cancelled_for_no_reason() {
+    for at in [0, 4] {
+        let mut history = watched();
+        let canceled = WatchResponse { canceled: true, created: at == 0, revision: 4, ..Default::default() };
+        responses(&mut history).truncate(at);
+        responses(&mut history).push(canceled);
+        breaks(&history, WATCH, "for no reason");
+    }
+}
+
+#[test]
+fn progress_goes_back() {
+    let mut world = World::new();
+    let watch = world.watch_all(0);
+    for key in ["a", "b", "c"] {
+        world.put(key, key);
+    }
+    world.deliver(watch);
+    world.put("d", "d");
+    let puts = world.watch(Watch { span: Span::key("a"), ..Default::default() });
+    world.progress(puts);
+    world.progress(puts);
+    let mut history = world.finish();
+    history.watches[puts].responses[2].revision -= 1;
+    breaks(&history, WATCH, "progress to 4 after progress to 5");
+}
+
+#[test]
 fn events_before_the_watch_was_made() {
     let mut history = watched();
     responses(&mut history).swap(0, 1);
