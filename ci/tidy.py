@@ -25,6 +25,7 @@ LEFTOVER = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|\bunimplemented!|\btodo!")
 # Files that tools write.
 WRITTEN_BY_TOOLS = re.compile(r"(^|/)(Cargo\.lock|go\.sum|package-lock\.json|LICENSE)$")
 BINARY = {".png", ".gz", ".db", ".bin"}
+NAMED_BY_WHAT_IS_GENERATED = {"tonic-prost"}
 
 
 def tracked() -> list[pathlib.Path]:
@@ -77,6 +78,20 @@ def check_rocksdb_is_named_in_one_place(paths: list[pathlib.Path], offences: lis
             offences.append(f"{path}: uses rocksdb; only {home} may")
 
 
+def check_rooms(paths: list[pathlib.Path], offences: list[str]) -> None:
+    """A room of the core depends only on those before it in lib.rs. Tests may look anywhere."""
+    core = pathlib.Path("core/src")
+    rooms = re.findall(r"^pub mod (\w+);", (ROOT / core / "lib.rs").read_text(), re.MULTILINE)
+    for path in paths:
+        if path.suffix != ".rs" or core not in path.parents or "test" in str(path.relative_to(core)):
+            continue
+        room = path.relative_to(core).parts[0].removesuffix(".rs")
+        text = re.sub(r"//.*", "", (ROOT / path).read_text().split("#[cfg(test)]\nmod tests {")[0])
+        for used in sorted(set(re.findall(r"\bcrate::(\w+)", text))):
+            if room in rooms and used in rooms and rooms.index(used) > rooms.index(room):
+                offences.append(f"{path}: uses {used}, a room that comes after {room} in lib.rs")
+
+
 def check_dependencies(offences: list[str]) -> None:
     """The part of deny.toml that needs no network: licences, sources, crates that are not wanted."""
     rules = tomllib.loads((ROOT / "deny.toml").read_text())
@@ -94,6 +109,20 @@ def check_dependencies(offences: list[str]) -> None:
             offences.append(f"{name}: is not wanted, see deny.toml")
         if not licensed(package["license"] or "", allowed | excepted.get(package["name"], set())):
             offences.append(f"{name}: licence {package['license']!r} is not among those of deny.toml")
+        if not package["source"]:
+            check_uses(package, offences)
+
+
+def check_uses(package: dict, offences: list[str]) -> None:
+    """A dependency of ours that none of our files names is one that was forgotten."""
+    home = pathlib.Path(package["manifest_path"]).parent
+    inner = [path.parent for path in home.glob("*/Cargo.toml")]
+    files = [path for path in home.rglob("*.rs") if not any(other in path.parents for other in inner)]
+    words = set(re.findall(r"\w+", " ".join(path.read_text() for path in files)))
+    for dependency in package["dependencies"]:
+        called = dependency["rename"] or dependency["name"]
+        if called.replace("-", "_") not in words and called not in NAMED_BY_WHAT_IS_GENERATED:
+            offences.append(f"{package['name']}: depends on {called}, which none of its files names")
 
 
 def licensed(expression: str, allowed: set[str]) -> bool:
@@ -133,6 +162,7 @@ def main() -> int:
         if path.suffix not in BINARY:
             check_file(path, offences, warnings)
     check_rocksdb_is_named_in_one_place(paths, offences)
+    check_rooms(paths, offences)
     check_dependencies(offences)
     for line in warnings:
         print(f"warning: {line}")

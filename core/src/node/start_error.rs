@@ -6,7 +6,7 @@
 pub struct StartError(String);
 
 impl StartError {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }

@@ -18,4 +18,5 @@ mod srv;
 
 pub use self::notify::notify_ready;
 pub use self::peers::peer_options;
-pub use self::running::{Server, StartError};
+pub use self::running::Server;
+pub use crate::node::StartError;

@@ -13,7 +13,7 @@ use super::{compaction, data_dir, peer_options, sockets, srv};
 use crate::api::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
 use crate::config::{ClusterState, ETCD_VERSION, Endpoint, ServerConfig, join_endpoints};
 use crate::env::{Env, TokioEnv};
-use crate::node::{ClusterConfig, Founder, Limits, Node, NodeConfig, StorageConfig};
+use crate::node::{ClusterConfig, Founder, Limits, Node, NodeConfig, StartError, StorageConfig};
 use crate::peer::Transport;
 use crate::peer::tcp::TcpTransport;
 use crate::storage::backing::BackingOptions;
@@ -22,17 +22,6 @@ use crate::watch;
 
 /// Calls under way have this long to finish when a server stops.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// Why a server does not start: one line that says what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(String);
-
-impl StartError {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
 
 /// A member and what serves it to clients.
 #[derive(Debug)]
@@ -87,9 +76,8 @@ impl Server {
         };
         // What the member spawns stays on the runtime that it is started on.
         let node = raft.first().spawn(Node::start(node_config(config, &metrics, transport), Arc::clone(&env))).await;
-        let node = node
-            .map_err(|_| StartError::new("the member failed while it started; the lines above say where"))?
-            .map_err(|e| StartError::new(e.to_string()))?;
+        let node =
+            node.map_err(|_| StartError::new("the member failed while it started; the lines above say where"))??;
         env.spawn("auto-compaction", Box::pin(compaction::run(Arc::clone(&node), config.auto_compaction)));
 
         let api = Api::new(Arc::clone(&node), metrics, ApiOptions { slow_call: config.slow_request });
