@@ -17,7 +17,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,9 @@ import time
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ci"))
+from ports import free_ports  # noqa: E402
+
 MIB = 1 << 20
 DISK_MIB = 400
 VALUE_BYTES = 512 << 10
@@ -75,14 +77,6 @@ def small_disk() -> Iterator[pathlib.Path]:
             yield pathlib.Path(folder)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
 
 
 def free_bytes(disk: pathlib.Path) -> int:

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use keelkv_bench::client::Client;
 use keelkv_bench::server::{Launch, Server};
 use rand::rngs::SmallRng;
@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::disk::ForgetfulDisk;
 use crate::load::{self, Ledger};
+use crate::replay::NoAnswer;
 use crate::verifier::{Totals, Verifier};
 
 /// What to do.
@@ -47,8 +48,6 @@ pub(crate) struct Outcome {
     pub(crate) totals: Totals,
     /// Last revision.
     pub(crate) revision: i64,
-    /// One example of an answer that refused a write, if there was any.
-    pub(crate) refusal: Option<String>,
 }
 
 /// What a server did wrong.
@@ -70,6 +69,8 @@ const KILL_AT_START_WITHIN: Duration = Duration::from_millis(80);
 /// Making a data directory takes longer than opening one, and most of its steps happen only once.
 const KILLS_AT_FIRST_START: u32 = 4;
 const KILL_AT_FIRST_START_WITHIN: Duration = Duration::from_millis(300);
+/// On average at least; a server that does nothing loses nothing.
+const WRITES_A_CYCLE: u64 = 10;
 const SHORTEST_LOAD: Duration = Duration::from_millis(5);
 /// Revisions that compaction leaves.
 const KEPT_REVISIONS: i64 = 500;
@@ -93,16 +94,14 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
         let length = random.random_range(SHORTEST_LOAD..=plan.load);
         let from = verifier.revision() + 1;
         let ledger = load::until_killed(&mut server, plan.in_flight, length, &mut next_id, from, &mut random);
-        let mut in_data = false;
+        let mut serves = false;
         let checked = ledger.and_then(|ledger| {
-            if let Some(refusal) = ledger.refusals.first() {
-                outcome.refusal.get_or_insert_with(|| refusal.clone());
-            }
             restart(&mut server, plan, cycle, &mut random, &mut outcome.restarts)?;
-            in_data = true;
+            serves = true;
             check(&server, plan, cycle, &mut verifier, ledger, &mut random)
         });
         if let Err(error) = checked {
+            let in_data = serves && error.downcast_ref::<NoAnswer>().is_none();
             outcome.violation = Some(Violation { cycle, error, in_data, log: server.log_tail() });
             break;
         }
@@ -110,6 +109,12 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
     }
     outcome.totals = verifier.totals;
     outcome.revision = verifier.revision();
+    let least = u64::from(plan.cycles) * WRITES_A_CYCLE;
+    let Totals { acknowledged, watched, .. } = outcome.totals;
+    if outcome.violation.is_none() && (acknowledged < least || watched < least) {
+        let what = anyhow!("{acknowledged} writes were acknowledged and {watched} watched live, not {least} of each");
+        outcome.violation = Some(Violation { cycle: plan.cycles, error: what, in_data: false, log: server.log_tail() });
+    }
     server.kill()?;
     Ok(outcome)
 }

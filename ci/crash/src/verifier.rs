@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use keelkv_bench::client::Client;
 use keelkv_bench::rpc;
@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 
 use crate::load::Ledger;
 use crate::model::Model;
-use crate::replay::{self, Revision};
+use crate::replay::{self, NoAnswer, Revision};
 use crate::write;
 
 /// What has been seen to be durable so far. Every check goes on from there.
@@ -83,7 +83,7 @@ impl Verifier {
             return Ok(());
         }
         let request = CompactionRequest { revision, physical: false };
-        client.call::<_, CompactionResponse>(rpc::COMPACT, &request).context("compaction")?;
+        client.call::<_, CompactionResponse>(rpc::COMPACT, &request).context(NoAnswer).context("compaction")?;
         self.compacted = revision;
         self.views.retain(|(at, _)| *at >= revision);
         // The hash covers what is kept, so it starts anew.
@@ -95,12 +95,18 @@ impl Verifier {
         self.totals.sent += ledger.sent.len() as u64;
         self.totals.acknowledged += ledger.acknowledged.len() as u64;
         self.totals.watched += ledger.watched.len() as u64;
+        // Nothing was wrong with the server while it ran.
+        if let Some(refusal) = ledger.refusals.first() {
+            let count = ledger.refusals.len();
+            return Err(anyhow!("{count} requests were refused under load, the first: {refusal}").context(NoAnswer));
+        }
         ensure!(
             current >= self.revision(),
             "the store is at revision {current}, but revision {} was durable before",
             self.revision()
         );
-        replay::replay(client, self.revision() + 1, current, |revision| self.take(&revision, &mut ledger))?;
+        let watched_from = self.revision() + 1;
+        replay::replay(client, watched_from, current, |revision| self.take(&revision, &mut ledger))?;
 
         if let Some((id, revision)) = ledger.acknowledged.iter().max_by_key(|(_, revision)| **revision) {
             let named: Vec<_> = ledger.acknowledged.iter().take(NAMED_IN_ERRORS).collect();
@@ -110,7 +116,8 @@ impl Verifier {
                 ledger.acknowledged.len()
             );
         }
-        for seen in &ledger.watched {
+        for (seen, next) in ledger.watched.iter().zip(watched_from..) {
+            ensure!(seen.number == next, "a watcher saw revision {} where {next} had to come", seen.number);
             let found = self.digest_of(seen.number);
             ensure!(
                 found.is_some(),
@@ -204,11 +211,13 @@ impl Verifier {
 fn range(client: &mut Client, revision: i64) -> Result<RangeResponse> {
     let everything = Bytes::from_static(&[0]);
     let request = RangeRequest { key: everything.clone(), range_end: everything, revision, ..Default::default() };
-    client.call(rpc::RANGE, &request).with_context(|| format!("read of everything at revision {revision}"))
+    let read = client.call(rpc::RANGE, &request).context(NoAnswer);
+    read.with_context(|| format!("read of everything at revision {revision}"))
 }
 
 fn hash(client: &mut Client, revision: i64) -> Result<HashKvResponse> {
-    client.call(rpc::HASH_KV, &HashKvRequest { revision }).with_context(|| format!("HashKV at {revision}"))
+    let hash = client.call(rpc::HASH_KV, &HashKvRequest { revision }).context(NoAnswer);
+    hash.with_context(|| format!("HashKV at {revision}"))
 }
 
 fn digest(revision: &Revision) -> u64 {

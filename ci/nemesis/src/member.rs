@@ -1,12 +1,13 @@
 //! One server process of the cluster.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use keelkv_bench::ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
@@ -89,7 +90,7 @@ impl Member {
     ) -> Result<Self> {
         let directory = directory.join(format!("m{number}"));
         fs::create_dir_all(&directory)?;
-        let [client, peer] = free_addresses()?;
+        let [client, peer] = ports::free(2)?[..] else { bail!("not two ports") };
         let proxy = proxy::listen(number, peer, links, processes.clone()).await?;
         Ok(Self {
             number,
@@ -234,10 +235,4 @@ impl Drop for Member {
         // Nothing more can be done about a failure here.
         let _ = self.kill();
     }
-}
-
-/// Loopback addresses that nobody listens on.
-fn free_addresses() -> Result<[SocketAddr; 2]> {
-    let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([held[0].local_addr()?, held[1].local_addr()?])
 }
