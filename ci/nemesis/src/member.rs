@@ -236,3 +236,48 @@ impl Drop for Member {
         let _ = self.kill();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// What becomes of a member that says this and ends, after that happened to its disk.
+    async fn ended(words: &str, excuse: Option<Excuse>) -> Result<bool> {
+        let directory = tempfile::tempdir()?;
+        let binary = directory.path().join("server");
+        fs::write(&binary, format!("#!/bin/sh\necho '{words}'\nexit 1\n"))?;
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o700))?;
+        let (flags, disk) = (Vec::new(), DiskFaults::Trace);
+        let launch = Launch { binary, flags, heartbeat_ms: 100, election_ms: 1000, disk, small_disks: None };
+        let mut member =
+            Member::new(1, &launch, directory.path(), Arc::new(Links::new()), Processes::default()).await?;
+        // What an earlier process of it said counts for nothing.
+        fs::write(directory.path().join("m1/server.log"), "No space left on device\n")?;
+        member.start("", "new")?;
+        member.excuse = excuse;
+        while !member.ended()? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(true)
+    }
+
+    #[tokio::test]
+    async fn a_member_may_end_by_itself_only_for_what_its_disk_did() {
+        let failed = "IO error: While fsync: Input/output error";
+        for (words, excuse, right) in [
+            (failed, Some(Excuse::FailedSync), true),
+            ("write: no space left on device", Some(Excuse::FullDisk), true),
+            (failed, None, false),
+            (failed, Some(Excuse::FullDisk), false),
+            ("panicked", Some(Excuse::FailedSync), false),
+        ] {
+            let end = timeout(Duration::from_secs(20), ended(words, excuse)).await.expect("it ends");
+            assert_eq!(end.is_ok(), right, "{words}, {excuse:?}: {end:?}");
+        }
+    }
+}
