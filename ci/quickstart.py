@@ -8,11 +8,12 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
+
+from ports import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MARK = "<!-- {}: a test types the next block -->\n```sh\n"
@@ -59,12 +60,6 @@ CLUSTER_CHECKS = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def start(data_dir: str, url: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
         [
@@ -99,7 +94,7 @@ def cluster() -> list[str]:
     script = "".join(typed + check for typed, check in zip(blocks("cluster"), CLUSTER_CHECKS, strict=True))
     # README's ports may be taken on this machine.
     for port in sorted(set(re.findall(r"\b[1-4]23(?:79|80)\b", script))):
-        script = script.replace(port, str(free_port()))
+        script = script.replace(port, str(free_ports(1)[0]))
     with tempfile.TemporaryDirectory() as scratch:
         (pathlib.Path(scratch) / "bin").mkdir()
         (pathlib.Path(scratch) / "bin" / "keelkv").symlink_to(pathlib.Path(os.environ["KEELKV_BIN"]).resolve())
@@ -132,7 +127,7 @@ def quick_start() -> list[str]:
     watched = 'for i in $(seq 100); do [ "$(grep -c . watched)" -ge 9 ] && break; sleep 0.1; done\n'
     script = use.replace("--rev=1 &", "--rev=1 > watched &") + watched + end + "wait\n"
     with tempfile.TemporaryDirectory() as scratch:
-        url = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{free_ports(1)[0]}"
         server = start(f"{scratch}/data", url)
         try:
             path = f"{os.environ['ETCD_BIN_DIR']}:{os.environ['PATH']}"

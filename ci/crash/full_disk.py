@@ -17,7 +17,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,12 +24,18 @@ import time
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ci"))
+from ports import free_ports  # noqa: E402
+
 MIB = 1 << 20
 DISK_MIB = 400
 VALUE_BYTES = 512 << 10
 # Room for small flushes and for no log segment.
 SPARSE_BYTES = 16 << 20
 WRITERS = 4
+# The file that the server sets aside, and how long it may take to see that the disk is full.
+BALLAST = "KEELKV_BALLAST"
+BALLAST_SECONDS = 20
 # A write that is not answered by then is given up. Longer than the server's own limit of 7 s.
 WRITE_SECONDS = 10
 RESUME_SECONDS = 40
@@ -77,14 +82,6 @@ def small_disk() -> Iterator[pathlib.Path]:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-
-
 def free_bytes(disk: pathlib.Path) -> int:
     found = os.statvfs(disk)
     return found.f_bavail * found.f_frsize
@@ -101,7 +98,10 @@ class Filler:
             if count > 0:
                 os.posix_fallocate(file.fileno(), file.tell(), count)
 
-    def take_all(self) -> None:
+    def take_all_but(self, left: int) -> None:
+        if left > 0:
+            self.take(free_bytes(self.path.parent) - left)
+            return
         block = bytes(64 << 10)
         with self.path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(block):
@@ -175,6 +175,15 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def gives_up_ballast(self) -> bool:
+        """Waits until it has let go what it had set aside for a full disk."""
+        end = time.monotonic() + BALLAST_SECONDS
+        while any(self.disk.rglob(BALLAST)):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
 
     def busy(self, seconds: float) -> float:
         """The part of one CPU that it takes, with nobody asking it anything."""
@@ -291,10 +300,10 @@ def filled(server: Server, checks: Checks) -> None:
         return
     ledger = Ledger(server, checks)
     ledger.check_refused(ledger.fill(DISK_MIB * MIB // VALUE_BYTES))
-    filler.take_all()
-    # The server gives up what it had set aside when it sees that; the rest of the world takes that too.
-    time.sleep(2)
-    filler.take_all()
+    filler.take_all_but(0)
+    checks.that(server.gives_up_ballast(), "on a full disk it gives up what it had set aside")
+    # The rest of the world takes that too.
+    filler.take_all_but(0)
     error = ledger.write()
     ledger.check_refused(error)
     ledger.check_reads("on a full disk")
@@ -306,9 +315,9 @@ def filled(server: Server, checks: Checks) -> None:
 
     filler.take(60 * MIB)
     ledger.check_refused(ledger.fill(DISK_MIB * MIB // VALUE_BYTES))
-    filler.take_all()
-    time.sleep(2)
-    filler.take_all()
+    filler.take_all_but(0)
+    checks.that(server.gives_up_ballast(), "on a full disk it gives up again what it had set aside")
+    filler.take_all_but(0)
     checks.that(free_bytes(server.disk) < 4096, "the disk is full to the last byte", free_bytes(server.disk))
     took, status = server.end()
     checks.that(took < END_SECONDS and status is not None, "SIGTERM on a full disk ends it", f"{took:.1f} s, {status}")
@@ -367,9 +376,9 @@ def log(server: Server, checks: Checks) -> None:
     ledger.check_refused(ledger.fill(DISK_MIB * MIB // VALUE_BYTES))
     # No further segment has room, and what the server had set aside is taken in its place.
     filler = Filler(server.disk)
-    for _ in range(2):
-        filler.take(free_bytes(server.disk) - SPARSE_BYTES)
-        time.sleep(2)
+    filler.take_all_but(SPARSE_BYTES)
+    checks.that(server.gives_up_ballast(), "it gives up what it had set aside")
+    filler.take_all_but(SPARSE_BYTES)
     # Takes room in the log and none in the state: a transaction that compares a large value and deletes nothing.
     text = "x" * VALUE_BYTES
     request = f'value("key/none") = "{text}"\n\n\ndel key/none\n\n'.encode()

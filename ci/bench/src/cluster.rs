@@ -101,9 +101,9 @@ impl Cluster {
         Target { addresses, pids: self.members.iter().map(Server::pid).collect() }
     }
 
-    /// Waits until every member does (almost) nothing, or `at_most` so long for each.
-    pub fn settle(&self, at_most: Duration) -> Result<()> {
-        self.members.iter().try_for_each(|member| member.settle(at_most).map(drop))
+    /// Waits until every member does (almost) nothing, or `at_most` so long for each; whether they all did.
+    pub fn settle(&self, at_most: Duration) -> Result<bool> {
+        self.members.iter().try_fold(true, |rest, member| Ok(member.settle(at_most)? && rest))
     }
 
     /// Asks every member to stop, and waits until it has.

@@ -25,6 +25,7 @@ pub mod large_read;
 pub mod machine;
 pub mod meter;
 pub mod options;
+pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod report;

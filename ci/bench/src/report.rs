@@ -33,6 +33,8 @@ pub struct RowFigures {
     pub rounds: [Vec<Sample>; 2],
     /// Stretches that do not count because the lead changed in them.
     pub given_up: [usize; 2],
+    /// Stretches before which not both sides had come to rest.
+    pub restless: [usize; 2],
 }
 
 /// A figure that has to reach a mark.
@@ -74,12 +76,13 @@ pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 impl RowFigures {
     /// Orders the stretches of both sides.
-    pub fn new(load: RowLoad, members: usize, rounds: [Vec<Sample>; 2], given_up: [usize; 2]) -> Self {
+    pub fn new(load: RowLoad, members: usize, rounds: [Vec<Sample>; 2]) -> Self {
         let RowLoad { row, clients, in_flight } = load;
         let median = rounds.each_ref().map(|samples| median(samples));
         let ratio = median[1].ops_per_second / median[0].ops_per_second;
         let required = if members == 1 { required_of_one(row, in_flight) } else { required_of_more(row, in_flight) };
-        Self { clients, row: row.to_string(), in_flight, ratio, required, median, rounds, given_up }
+        let (given_up, restless) = ([0; 2], [0; 2]);
+        Self { clients, row: row.to_string(), in_flight, ratio, required, median, rounds, given_up, restless }
     }
 }
 
@@ -242,10 +245,13 @@ impl Report {
                 k.other_cpus,
             )?;
         }
-        let given_up: [usize; 2] = [0, 1].map(|side| rows.iter().map(|row| row.given_up[side]).sum());
-        if given_up != [0; 2] {
-            let [e, k] = given_up;
-            writeln!(out, "\nStretches taken again because another member had come to lead: {e} / {k}.")?;
+        let sum = |of: fn(&RowFigures) -> [usize; 2]| [0, 1].map(|side| rows.iter().map(|row| of(row)[side]).sum());
+        let counts: [(&str, [usize; 2]); 2] = [
+            ("Stretches taken again because another member had come to lead", sum(|row| row.given_up)),
+            ("Stretches that began while one of the sides was still busy with an earlier one", sum(|row| row.restless)),
+        ];
+        for (what, [e, k]) in counts.iter().filter(|(_, count)| *count != [0; 2]) {
+            writeln!(out, "\n{what}: {e} / {k}.")?;
         }
         Ok(())
     }

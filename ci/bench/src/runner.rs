@@ -51,6 +51,15 @@ pub struct Side {
     missing: u64,
 }
 
+/// One stretch of load on one side.
+struct Stretch {
+    sample: Sample,
+    /// How many before it do not count because the lead changed.
+    given_up: usize,
+    /// Whether both sides had come to rest before it.
+    rest: bool,
+}
+
 impl Side {
     /// A side whose store holds the keys that are read.
     pub fn prepare(mut cluster: Cluster, options: &Options) -> Result<Self> {
@@ -59,16 +68,16 @@ impl Side {
         Ok(Self { cluster, leases: Vec::new(), missing: DELETE_KEYS })
     }
 
-    /// One stretch under one lead; and how many were given up because the lead changed.
-    fn steady_sample(&mut self, load: RowLoad, options: &Options) -> Result<(Sample, usize)> {
+    /// One stretch under one lead, beside another side that rests.
+    fn steady_sample(&mut self, other: &Cluster, load: RowLoad, options: &Options) -> Result<Stretch> {
         for given_up in 0..TRIES {
             let lead = self.cluster.lead()?;
             self.refill(load, &self.cluster.target(Clients::Leader, lead), options)?;
-            self.cluster.settle(SETTLE)?;
+            let rest = self.cluster.settle(SETTLE)? & other.settle(SETTLE)?;
             let sample = self.sample(load, &self.cluster.target(load.clients, lead), options);
             // Requests may well fail while another member comes to lead.
             if self.cluster.lead()? == lead {
-                return Ok((sample?, given_up));
+                return Ok(Stretch { sample: sample?, given_up, rest });
             }
         }
         bail!("the lead changed in each of {TRIES} stretches: is the machine too busy?")
@@ -125,20 +134,22 @@ pub fn plan(options: &Options, in_flight: usize) -> Plan {
 
 /// Takes one row at one load: `rounds` stretches on each side, who goes first changes every round.
 pub fn row(sides: &mut [Side; 2], load: RowLoad, options: &Options) -> Result<RowFigures> {
-    let (mut samples, mut given_up) = ([Vec::new(), Vec::new()], [0; 2]);
+    let (mut samples, mut given_up, mut restless) = ([Vec::new(), Vec::new()], [0; 2], [0; 2]);
     for round in 0..options.rounds {
         for position in 0..2 {
             let index = (position + round) % 2;
-            let side = &mut sides[index];
-            let (sample, tries) = side.steady_sample(load, options).with_context(|| {
+            let [first, second] = &mut *sides;
+            let (side, other) = if index == 0 { (first, second) } else { (second, first) };
+            let stretch = side.steady_sample(&other.cluster, load, options).with_context(|| {
                 let RowLoad { row, in_flight, .. } = load;
                 format!("{row} at {in_flight} on {}: {}", side.cluster.name(), side.cluster.log_tail())
             })?;
-            samples[index].push(sample);
-            given_up[index] += tries;
+            samples[index].push(stretch.sample);
+            given_up[index] += stretch.given_up;
+            restless[index] += usize::from(!stretch.rest);
         }
     }
-    Ok(RowFigures::new(load, options.members(), samples, given_up))
+    Ok(RowFigures { given_up, restless, ..RowFigures::new(load, options.members(), samples) })
 }
 
 /// Writes keys without measuring.

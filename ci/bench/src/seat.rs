@@ -1,8 +1,10 @@
 //! Places of servers: each has a name, a directory, and addresses that nobody else listens on.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::ports;
 
 /// The place of one member; it keeps it over restarts.
 #[derive(Clone, Debug)]
@@ -17,10 +19,7 @@ pub(crate) struct Seat {
 
 /// Places for the members of one cluster, given their names and directories.
 pub(crate) fn seats(members: &[(String, PathBuf)]) -> io::Result<Vec<Seat>> {
-    // All are held until all are known, so that no two are the same.
-    let held = (0..2 * members.len()).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let held = held.collect::<io::Result<Vec<_>>>()?;
-    let addresses = held.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let addresses = ports::free(2 * members.len())?;
     let (clients, peers) = addresses.split_at(members.len());
     let with_peers = members.iter().zip(peers);
     let initial_cluster =

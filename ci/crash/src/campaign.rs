@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::disk::ForgetfulDisk;
 use crate::load::{self, Ledger};
+use crate::replay::NoAnswer;
 use crate::verifier::{Totals, Verifier};
 
 /// What to do.
@@ -47,8 +48,6 @@ pub(crate) struct Outcome {
     pub(crate) totals: Totals,
     /// Last revision.
     pub(crate) revision: i64,
-    /// One example of an answer that refused a write, if there was any.
-    pub(crate) refusal: Option<String>,
 }
 
 /// What a server did wrong.
@@ -93,16 +92,14 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
         let length = random.random_range(SHORTEST_LOAD..=plan.load);
         let from = verifier.revision() + 1;
         let ledger = load::until_killed(&mut server, plan.in_flight, length, &mut next_id, from, &mut random);
-        let mut in_data = false;
+        let mut serves = false;
         let checked = ledger.and_then(|ledger| {
-            if let Some(refusal) = ledger.refusals.first() {
-                outcome.refusal.get_or_insert_with(|| refusal.clone());
-            }
             restart(&mut server, plan, cycle, &mut random, &mut outcome.restarts)?;
-            in_data = true;
+            serves = true;
             check(&server, plan, cycle, &mut verifier, ledger, &mut random)
         });
         if let Err(error) = checked {
+            let in_data = serves && error.downcast_ref::<NoAnswer>().is_none();
             outcome.violation = Some(Violation { cycle, error, in_data, log: server.log_tail() });
             break;
         }
@@ -110,6 +107,12 @@ pub(crate) fn run(launch: &Launch, directory: &Path, plan: &Plan) -> Result<Outc
     }
     outcome.totals = verifier.totals;
     outcome.revision = verifier.revision();
+    if outcome.violation.is_none()
+        && let Err(error) = outcome.totals.check(plan.cycles)
+    {
+        let log = server.log_tail();
+        outcome.violation = Some(Violation { cycle: plan.cycles, error, in_data: false, log });
+    }
     server.kill()?;
     Ok(outcome)
 }

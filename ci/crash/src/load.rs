@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use keelkv_bench::client::Client;
 use keelkv_bench::fields;
 use keelkv_bench::http2::Event;
@@ -14,7 +14,7 @@ use keelkv_bench::rpc;
 use keelkv_bench::server::Server;
 use rand::rngs::SmallRng;
 
-use crate::replay::{self, Revision};
+use crate::replay::{self, NoAnswer, Revision};
 use crate::write::Write;
 
 /// What is known at the moment after the kill.
@@ -86,6 +86,19 @@ pub(crate) fn until_killed(
 }
 
 impl Ledger {
+    /// What must hold of the load itself, while nothing was wrong with the server: nothing was refused, and the watcher
+    /// saw every revision from this one on, in order.
+    pub(crate) fn check(&self, watched_from: i64) -> Result<()> {
+        if let Some(refusal) = self.refusals.first() {
+            let count = self.refusals.len();
+            return Err(anyhow!("{count} requests were refused under load, the first: {refusal}").context(NoAnswer));
+        }
+        for (seen, next) in self.watched.iter().zip(watched_from..) {
+            ensure!(seen.number == next, "a watcher saw revision {} where {next} had to come", seen.number);
+        }
+        Ok(())
+    }
+
     /// Reads one connection; gives how many writes were answered.
     fn receive(&mut self, client: &mut Client, index: usize) -> Result<usize> {
         let mut answered = 0;
@@ -110,5 +123,29 @@ impl Ledger {
         refusals.extend(refused);
         outcome?;
         Ok(answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(numbers: &[i64]) -> Ledger {
+        let revision = |number: &i64| Revision { number: *number, events: Vec::new() };
+        Ledger { watched: numbers.iter().map(revision).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_live_watch_leaves_nothing_out_and_repeats_nothing() {
+        assert!(watched(&[5, 6, 7]).check(5).is_ok());
+        for wrong in [&[6, 7][..], &[5, 7], &[5, 5, 6], &[6, 5]] {
+            assert!(watched(wrong).check(5).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_under_load_is_wrong_and_none_of_the_data() {
+        let ledger = Ledger { refusals: vec!["no".into()], ..Default::default() };
+        assert!(ledger.check(2).unwrap_err().downcast_ref::<NoAnswer>().is_some());
     }
 }

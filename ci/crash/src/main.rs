@@ -172,9 +172,6 @@ fn report(outcome: &Outcome) {
     if let (Some(median), Some(longest)) = (restarts.get(restarts.len() / 2), restarts.last()) {
         println!("restart to the first linearizable read: median {median:.1?}, longest {longest:.1?}");
     }
-    if let Some(refusal) = &outcome.refusal {
-        println!("some writes were refused, for example {refusal}");
-    }
     if let Some(Violation { cycle, error, log, .. }) = &outcome.violation {
         println!("VIOLATION in cycle {cycle}: {error:#}\nend of the server's log:\n{log}");
     }

@@ -1,9 +1,10 @@
 //! Reads the history back through a watch.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use keelkv_bench::client::Client;
 use keelkv_bench::http2::Event as StreamEvent;
 use keelkv_bench::rpc;
@@ -13,6 +14,17 @@ use prost::Message;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const EVERYTHING: &[u8] = &[0];
+
+/// Marks an error that is none of the data: the server did not answer, or refused to. Either it is gone, or it has
+/// noticed by itself that something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoAnswer;
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no answer")
+    }
+}
 
 /// The events of one revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,21 +74,22 @@ pub(crate) fn replay(
     if from > to {
         return Ok(());
     }
-    client.connection(0).open(0, rpc::WATCH, &watch_from(from), false)?;
-    client.flush(0)?;
+    client.connection(0).open(0, rpc::WATCH, &watch_from(from), false).context(NoAnswer)?;
+    client.flush(0).context(NoAnswer)?;
     let mut last = from - 1;
     let mut ready = Vec::new();
     let mut deadline = Instant::now() + TIMEOUT;
     while last < to {
-        client.wait(Duration::from_millis(100), &mut ready)?;
+        client.wait(Duration::from_millis(100), &mut ready).context(NoAnswer)?;
         let mut arrived = VecDeque::new();
         let mut end = None;
         for &index in &ready {
-            client.connection(index).receive(&mut |event| match event {
+            let received = client.connection(index).receive(&mut |event| match event {
                 StreamEvent::Message(_, body) => arrived.push_back(revisions(body)),
                 StreamEvent::End(_, code, message) => end = Some((code, message)),
-            })?;
-            client.flush(index)?;
+            });
+            received.context(NoAnswer)?;
+            client.flush(index).context(NoAnswer)?;
         }
         for found in arrived {
             for revision in found? {
@@ -86,7 +99,7 @@ pub(crate) fn replay(
             deadline = Instant::now() + TIMEOUT;
         }
         if let Some((code, message)) = end {
-            bail!("the watch ended with gRPC status {code}: {message}");
+            return Err(anyhow!("the watch ended with gRPC status {code}: {message}").context(NoAnswer));
         }
         if Instant::now() > deadline {
             bail!("the watch stopped at revision {last} of {to}");

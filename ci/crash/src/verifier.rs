@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 
 use crate::load::Ledger;
 use crate::model::Model;
-use crate::replay::{self, Revision};
+use crate::replay::{self, NoAnswer, Revision};
 use crate::write;
 
 /// What has been seen to be durable so far. Every check goes on from there.
@@ -44,6 +44,23 @@ pub(crate) struct Totals {
     pub(crate) survived_unacknowledged: u64,
     /// Revisions that a watcher had seen before a kill; every one was found again.
     pub(crate) watched: u64,
+}
+
+/// On average at least, of those that are acknowledged as of those that are watched.
+const WRITES_A_CYCLE: u64 = 10;
+
+impl Totals {
+    /// Whether there was anything to be checked: a server that does nothing loses nothing.
+    pub(crate) fn check(&self, cycles: u32) -> Result<()> {
+        let least = u64::from(cycles) * WRITES_A_CYCLE;
+        ensure!(
+            self.acknowledged >= least && self.watched >= least,
+            "{} writes were acknowledged and {} watched live, not {least} of each",
+            self.acknowledged,
+            self.watched
+        );
+        Ok(())
+    }
 }
 
 const FIRST_WRITTEN_REVISION: i64 = 2;
@@ -83,7 +100,7 @@ impl Verifier {
             return Ok(());
         }
         let request = CompactionRequest { revision, physical: false };
-        client.call::<_, CompactionResponse>(rpc::COMPACT, &request).context("compaction")?;
+        client.call::<_, CompactionResponse>(rpc::COMPACT, &request).context(NoAnswer).context("compaction")?;
         self.compacted = revision;
         self.views.retain(|(at, _)| *at >= revision);
         // The hash covers what is kept, so it starts anew.
@@ -95,12 +112,14 @@ impl Verifier {
         self.totals.sent += ledger.sent.len() as u64;
         self.totals.acknowledged += ledger.acknowledged.len() as u64;
         self.totals.watched += ledger.watched.len() as u64;
+        let watched_from = self.revision() + 1;
+        ledger.check(watched_from)?;
         ensure!(
             current >= self.revision(),
             "the store is at revision {current}, but revision {} was durable before",
             self.revision()
         );
-        replay::replay(client, self.revision() + 1, current, |revision| self.take(&revision, &mut ledger))?;
+        replay::replay(client, watched_from, current, |revision| self.take(&revision, &mut ledger))?;
 
         if let Some((id, revision)) = ledger.acknowledged.iter().max_by_key(|(_, revision)| **revision) {
             let named: Vec<_> = ledger.acknowledged.iter().take(NAMED_IN_ERRORS).collect();
@@ -204,11 +223,13 @@ impl Verifier {
 fn range(client: &mut Client, revision: i64) -> Result<RangeResponse> {
     let everything = Bytes::from_static(&[0]);
     let request = RangeRequest { key: everything.clone(), range_end: everything, revision, ..Default::default() };
-    client.call(rpc::RANGE, &request).with_context(|| format!("read of everything at revision {revision}"))
+    let read = client.call(rpc::RANGE, &request).context(NoAnswer);
+    read.with_context(|| format!("read of everything at revision {revision}"))
 }
 
 fn hash(client: &mut Client, revision: i64) -> Result<HashKvResponse> {
-    client.call(rpc::HASH_KV, &HashKvRequest { revision }).with_context(|| format!("HashKV at {revision}"))
+    let hash = client.call(rpc::HASH_KV, &HashKvRequest { revision }).context(NoAnswer);
+    hash.with_context(|| format!("HashKV at {revision}"))
 }
 
 fn digest(revision: &Revision) -> u64 {

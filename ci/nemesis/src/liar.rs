@@ -107,3 +107,25 @@ impl Liar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keelkv_history::Violation;
+
+    use super::*;
+
+    #[test]
+    fn a_lie_is_found_by_what_it_breaks_and_nothing_else() {
+        let report = |broken: &[Invariant]| Report {
+            violations: broken
+                .iter()
+                .map(|invariant| Violation { invariant: *invariant, what: String::new(), trace: String::new() })
+                .collect(),
+            ..Default::default()
+        };
+        assert!(Lie::StaleRead.is_found(&report(&[Invariant::Linearizable, Invariant::Revisions])));
+        assert!(!Lie::StaleRead.is_found(&report(&[])));
+        assert!(!Lie::StaleRead.is_found(&report(&[Invariant::Revisions])));
+        assert!(!Lie::StaleRead.is_found(&report(&[Invariant::Linearizable, Invariant::Lease])));
+    }
+}

@@ -209,7 +209,7 @@ async fn main() -> Result<ExitCode> {
     let mut run = Run::start(&plan).await?;
     let passed = match report(&options.scenario, &mut run).await {
         Ok(Outcome { report, account, .. }) => {
-            let expected = options.lie.map_or(report.is_clean(), |lie| lie.is_found(&report));
+            let expected = options.lie.map_or_else(|| report.is_clean(), |lie| lie.is_found(&report));
             expected && account.violations.is_empty()
         }
         Err(error) => {

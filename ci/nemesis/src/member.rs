@@ -1,12 +1,13 @@
 //! One server process of the cluster.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use keelkv_bench::ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
@@ -89,7 +90,7 @@ impl Member {
     ) -> Result<Self> {
         let directory = directory.join(format!("m{number}"));
         fs::create_dir_all(&directory)?;
-        let [client, peer] = free_addresses()?;
+        let [client, peer] = ports::free(2)?[..] else { bail!("not two ports") };
         let proxy = proxy::listen(number, peer, links, processes.clone()).await?;
         Ok(Self {
             number,
@@ -236,8 +237,47 @@ impl Drop for Member {
     }
 }
 
-/// Loopback addresses that nobody listens on.
-fn free_addresses() -> Result<[SocketAddr; 2]> {
-    let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([held[0].local_addr()?, held[1].local_addr()?])
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// What becomes of a member that says this and ends, after that happened to its disk.
+    async fn ended(words: &str, excuse: Option<Excuse>) -> Result<bool> {
+        let directory = tempfile::tempdir()?;
+        let binary = directory.path().join("server");
+        fs::write(&binary, format!("#!/bin/sh\necho '{words}'\nexit 1\n"))?;
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o700))?;
+        let (flags, disk) = (Vec::new(), DiskFaults::Trace);
+        let launch = Launch { binary, flags, heartbeat_ms: 100, election_ms: 1000, disk, small_disks: None };
+        let mut member =
+            Member::new(1, &launch, directory.path(), Arc::new(Links::new()), Processes::default()).await?;
+        // What an earlier process of it said counts for nothing.
+        fs::write(directory.path().join("m1/server.log"), "No space left on device\n")?;
+        member.start("", "new")?;
+        member.excuse = excuse;
+        while !member.ended()? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(true)
+    }
+
+    #[tokio::test]
+    async fn a_member_may_end_by_itself_only_for_what_its_disk_did() {
+        let failed = "IO error: While fsync: Input/output error";
+        for (words, excuse, right) in [
+            (failed, Some(Excuse::FailedSync), true),
+            ("write: no space left on device", Some(Excuse::FullDisk), true),
+            (failed, None, false),
+            (failed, Some(Excuse::FullDisk), false),
+            ("panicked", Some(Excuse::FailedSync), false),
+        ] {
+            let end = timeout(Duration::from_secs(20), ended(words, excuse)).await.expect("it ends");
+            assert_eq!(end.is_ok(), right, "{words}, {excuse:?}: {end:?}");
+        }
+    }
 }

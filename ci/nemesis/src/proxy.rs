@@ -26,15 +26,17 @@ pub(crate) struct Processes(Arc<Mutex<BTreeMap<u32, usize>>>);
 
 const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 64;
+const LOOKS: usize = 5;
 
 impl Processes {
     pub(crate) fn add(&self, pid: u32, member: usize) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, member);
     }
 
-    /// The member that has the socket of an address open.
-    fn owner(&self, address: SocketAddr) -> Option<usize> {
-        let inode = inode(address)?;
+    /// The member that has the socket open that dialled from one address to the other.
+    fn owner(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
+        // The kernel's table is read piece by piece, and a line that moves meanwhile is missing.
+        let inode = (0..LOOKS).find_map(|_| inode(from, to))?;
         let wanted = format!("socket:[{inode}]");
         let processes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let found = processes.into_iter().find(|(pid, _)| {
@@ -45,13 +47,18 @@ impl Processes {
     }
 }
 
-/// The inode of the socket that is bound to a loopback address here.
-fn inode(address: SocketAddr) -> Option<u64> {
-    let SocketAddr::V4(address) = address else { return None };
-    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+/// The inode of the socket here that is connected so; others may be bound to either address.
+fn inode(from: SocketAddr, to: SocketAddr) -> Option<u64> {
+    let ends = [in_table(from)?, in_table(to)?];
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let line = table.lines().find(|line| line.split_ascii_whitespace().nth(1) == Some(&local))?;
+    let line = table.lines().find(|line| line.split_ascii_whitespace().skip(1).take(2).eq(&ends))?;
     line.split_ascii_whitespace().nth(9)?.parse().ok()
+}
+
+/// An address as the kernel's table has it.
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 /// Listens for the peers of a member, and gives the address.
@@ -82,7 +89,8 @@ async fn carry(
     processes: &Processes,
 ) -> Result<()> {
     let processes = processes.clone();
-    let dialer = tokio::task::spawn_blocking(move || processes.owner(from)).await?;
+    let to = peer.local_addr()?;
+    let dialer = tokio::task::spawn_blocking(move || processes.owner(from, to)).await?;
     let dialer = dialer.context("a peer that is no member of ours")?;
     let (mut there, mut back) = (links.watch((dialer, member)), links.watch((member, dialer)));
     // Nobody hears of a connection whose first packet does not arrive.

@@ -63,7 +63,7 @@ mod tests {
             invoked: at * SECOND / 100,
             returned: (at + 1) * SECOND / 100,
             call: Call::Compact { revision: 1 },
-            outcome: if at % 2 == 0 { answer.clone() } else { outcome.clone() },
+            outcome: if at.is_multiple_of(2) { answer.clone() } else { outcome.clone() },
         };
         let healthy = vec![Window { from: 0, to: SECOND }];
         let settings = Settings { healthy, ..Default::default() };
