@@ -186,7 +186,7 @@ static void misuse(const char *directory) {
     /* A directory has one member. */
     CHECK(keelkv_options_set(options, "data-dir", directory, NULL) == 0);
     CHECK(keelkv_node_start(options, &none, &error) == KEELKV_CODE_NOT_STARTED && !none);
-    CHECK(is_error(error, KEELKV_CODE_NOT_STARTED, "in use by another process"));
+    CHECK(is_error(error, KEELKV_CODE_NOT_STARTED, "in use by another member, in this process or another one"));
 
     /* NULL may be freed and asked. */
     keelkv_node_free(NULL);

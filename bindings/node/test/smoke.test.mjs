@@ -43,7 +43,7 @@ test('data survives a restart, and a directory has one member', async (t) => {
   const dataDir = await directory();
   const first = await Node.start({ dataDir, name: 'one' });
   await first.put('k', 'v');
-  await assert.rejects(Node.start({ dataDir }), refused(Code.NOT_STARTED, 'in use by another process'));
+  await assert.rejects(Node.start({ dataDir }), refused(Code.NOT_STARTED, 'in use by another member, in this process or another one'));
   await first.stop();
   const second = await member(t, { dataDir, name: 'one' });
   assert.equal(text((await second.get('k')).value), 'v');

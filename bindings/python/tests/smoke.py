@@ -66,7 +66,7 @@ class Smoke(unittest.TestCase):
             with keelkv.Node.start(data_dir=path, name="one") as node:
                 node.put("k", "v")
                 told = self.refused(Code.NOT_STARTED, keelkv.Node.start, data_dir=path)
-                self.assertIn("in use by another process", told)
+                self.assertIn("in use by another member, in this process or another one", told)
             with keelkv.Node.start(data_dir=path, name="one") as node:
                 self.assertEqual(node.get("k").value, b"v")
 

@@ -50,7 +50,7 @@ fn data_survives_a_restart_and_the_directory_is_free_after_a_stop() {
     assert_eq!(put(&member, "a", "1"), 2);
     let second = start(&options).expect_err("the directory is taken");
     assert_eq!(second.code(), Code::NotStarted);
-    assert!(second.message().contains("in use by another process"), "{second}");
+    assert!(second.message().contains("in use by another member, in this process or another one"), "{second}");
     member.stop().wait().expect("stops");
 
     let member = start(&options).expect("starts");
