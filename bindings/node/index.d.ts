@@ -10,6 +10,8 @@ export const Code: Readonly<Record<string, number>>;
 export class KeelkvError extends Error {
   /** One of `Code`. */
   readonly code: number;
+  /** Whether what was asked may have been done all the same, or may still be: read before you ask again. */
+  readonly mayHaveBeenDone: boolean;
 }
 
 /** What happened to a key. */
@@ -43,11 +45,17 @@ export interface Batch {
   readonly events: readonly Event[];
 }
 
+/** A `URL` of a file, as `new URL('data', import.meta.url)` makes it. Not every program has a type for these. */
+export interface FileURL {
+  readonly href: string;
+  readonly protocol: string;
+}
+
 export interface NodeOptions {
   /** What the member calls itself; `default` unless given. */
-  name?: string;
+  name?: string | null;
   /** Where its data is kept, made if it is missing. Without it the data is in memory, gone with the member. */
-  dataDir?: string;
+  dataDir?: string | FileURL | null;
 }
 
 export interface WatchOptions {
@@ -75,8 +83,11 @@ export class Watch implements AsyncIterableIterator<Batch> {
 export class Node {
   private constructor();
   /** Starts a member; it serves once this is there. */
-  static start(options?: NodeOptions): Promise<Node>;
-  /** Writes a key: its new revision, once that is durable. */
+  static start(options?: NodeOptions | null): Promise<Node>;
+  /**
+   * Writes a key: its new revision, once that is durable. A `KeelkvError` whose `mayHaveBeenDone` is true leaves open
+   * whether it was written.
+   */
   put(key: string | Uint8Array, value: string | Uint8Array): Promise<bigint>;
   /** Reads a key, with everything that was acknowledged before. */
   get(key: string | Uint8Array): Promise<KeyValue | undefined>;

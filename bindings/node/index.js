@@ -1,16 +1,20 @@
 'use strict';
 // keelkv inside a Node.js program. The native half moves values; what users see is here and in index.d.ts.
 
+const { fileURLToPath } = require('node:url');
 const native = require('./keelkv.node');
 
 const Code = Object.freeze(native.codes());
 const EventKind = Object.freeze({ PUT: 0, DELETE: 1 });
+
+const uncertain = new Set(native.uncertain());
 
 class KeelkvError extends Error {
   constructor(code, message, options) {
     super(message, options);
     this.name = 'KeelkvError';
     this.code = code;
+    this.mayHaveBeenDone = uncertain.has(code);
   }
 }
 
@@ -33,6 +37,32 @@ function bytes(value, what) {
   if (typeof value === 'string') return encoder.encode(value);
   if (value instanceof Uint8Array) return value;
   throw new TypeError(`${what} is neither a string nor a Uint8Array`);
+}
+
+// The options with the names that they have in JavaScript, as `dataDir` for `data-dir`.
+const optionNames = new Map(
+  native.options().map((name) => [name.replace(/-[a-z]/g, (letters) => letters[1].toUpperCase()), name]),
+);
+
+// The options as the native half takes them: texts only, so that nothing is guessed from what is none.
+function nativeOptions(options) {
+  if (typeof options !== 'object' || Array.isArray(options)) {
+    throw new TypeError("options must be an object, as in Node.start({ dataDir: 'data' })");
+  }
+  const chosen = {};
+  for (const [name, value] of Object.entries(options ?? {})) {
+    if (!optionNames.has(name)) {
+      const names = [...optionNames.keys()].join(', ');
+      throw new KeelkvError(Code.BAD_REQUEST, `there is no option "${name}": use one of these: ${names}`);
+    }
+    if (value === undefined || value === null) continue;
+    const text = name === 'dataDir' && value instanceof URL && value.protocol === 'file:' ? fileURLToPath(value) : value;
+    if (typeof text !== 'string') {
+      throw new TypeError(`option ${name} must be a string${name === 'dataDir' ? ', or a file: URL' : ''}`);
+    }
+    chosen[optionNames.get(name)] = text;
+  }
+  return chosen;
 }
 
 class Watch {
@@ -73,11 +103,7 @@ class Node {
   }
 
   static async start(options = {}) {
-    const named = {};
-    for (const [name, value] of Object.entries(options)) {
-      if (value !== undefined) named[name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)] = String(value);
-    }
-    return new Node(await settled(() => native.Node.start(named)));
+    return new Node(await settled(() => native.Node.start(nativeOptions(options))));
   }
 
   async put(key, value) {

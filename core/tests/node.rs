@@ -111,7 +111,7 @@ async fn a_directory_has_one_member_at_a_time() {
     let node = start(on_disk(dir.path())).await;
     let env = TokioEnv::new(tokio::runtime::Handle::current());
     let second = Node::start(on_disk(dir.path()), env).await.expect_err("is refused");
-    assert!(second.to_string().contains("in use by another process"), "{second}");
+    assert!(second.to_string().contains("in use by another member, in this process or another one"), "{second}");
     node.stop().await;
     start(on_disk(dir.path())).await.stop().await;
 }

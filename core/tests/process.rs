@@ -152,7 +152,7 @@ fn says_what_to_do_when_it_cannot_start() {
     let taken = format!("http://{address}");
     let fresh = dir.path().join("fresh");
     for (data, url, says) in [
-        (&used, "http://127.0.0.1:0", "is in use by another process"),
+        (&used, "http://127.0.0.1:0", "is in use by another member, in this process or another one"),
         (&etcds, "http://127.0.0.1:0", "belongs to etcd"),
         (&file, "http://127.0.0.1:0", "choose another --data-dir"),
         (&both, "http://127.0.0.1:0", "both member and proxy directories exist"),

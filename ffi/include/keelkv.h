@@ -2,6 +2,12 @@
 
    Made by `cargo run -p keelkv-header` from ffi/src. Do not edit.
 
+   To build the libraries, and a program with one of them (ffi/README.md has one):
+
+     cargo build --profile library -p keelkv-ffi
+     cc first.c -Iffi/include -Ltarget/library -lkeelkv -Wl,-rpath,$PWD/target/library -o first
+     cc first.c -Iffi/include target/library/libkeelkv.a -pthread -lstdc++ -lm -ldl -o first
+
    Rules that hold for every function:
 
    - It returns 0, or the number of what went wrong (KEELKV_CODE_*). Then, and only then, the error itself is at the
@@ -11,6 +17,7 @@
    - Keys and values are bytes with a length; they may hold zeros. A NULL pointer with a length of 0 is no bytes.
    - Each type says which threads may use it. Freeing is for when nobody else is in a call with the thing.
    - A member belongs to the process that started it. After a fork, calls in the child are refused; start another there.
+     What the child frees is forgotten, and nothing to the parent.
    - A program may end with a member running: what was acknowledged is on disk. Do not unload the library.
    - The library installs no signal handler, logger or allocator, and does not end the process. */
 
@@ -215,6 +222,12 @@ int32_t keelkv_error_code(const struct keelkv_error *error);
 const char *keelkv_error_message(const struct keelkv_error *error);
 
 /**
+ * Whether a call that failed with this number may have been done all the same, or may still be: 1 if so, and 0 if nothing
+ * was done. Read before you ask again.
+ */
+int32_t keelkv_code_may_have_been_done(int32_t code);
+
+/**
  * Frees an error. NULL is nothing.
  *
  * What must hold:
@@ -272,7 +285,7 @@ int32_t keelkv_node_start(const struct keelkv_options *options,
  * Writes a key, and waits until that is durable. The bytes are copied.
  *
  * Returns 0 and the key's new revision at `revision` unless that is NULL, or the number of an error, which is then also
- * at `error` unless that is NULL.
+ * at `error` unless that is NULL. Whether it may have been written all the same keelkv_code_may_have_been_done says.
  *
  * What must hold:
  * `node` is not freed yet; `key` and `value` have as many bytes as is said; `revision` and `error` may be written
@@ -381,8 +394,14 @@ int32_t keelkv_node_watch(const struct keelkv_node *node,
  * Waits for events, at most `timeout_ms` milliseconds; for ever if that is negative.
  *
  * Returns 0 and the events at `events`, which you free, or NULL there if the time was over; call again. Otherwise
- * returns the number of an error, which is then also at `error` unless that is NULL: the watch has ended, with
- * KEELKV_CODE_WATCH_CANCELED, KEELKV_CODE_STOPPED or KEELKV_CODE_COMPACTED.
+ * returns the number of an error, which is then also at `error` unless that is NULL:
+ *
+ * - KEELKV_CODE_WATCH_CANCELED, KEELKV_CODE_STOPPED: by keelkv_watch_cancel, or with its member.
+ * - KEELKV_CODE_COMPACTED: what it has not seen yet is not kept any more.
+ * - KEELKV_CODE_INTERNAL: a fault of this library.
+ * - KEELKV_CODE_BAD_REQUEST: an argument is NULL, or this process was forked from the member's.
+ *
+ * After all but the last the watch has ended.
  *
  * What must hold:
  * `watch` is not freed yet; `events` and `error` may be written through.
@@ -393,7 +412,8 @@ int32_t keelkv_watch_next(const struct keelkv_watch *watch,
                           struct keelkv_error **error);
 
 /**
- * Ends a watch: whoever waits for it, and whoever asks later, gets KEELKV_CODE_WATCH_CANCELED. Free it all the same.
+ * Ends a watch: whoever waits for it, and whoever asks later, gets KEELKV_CODE_WATCH_CANCELED. Free it all the same. In
+ * a process that was forked from the member's it does nothing.
  *
  * Returns 0, or the number of an error, which is then also at `error` unless that is NULL.
  *

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use keelkv_kit::Error;
+use keelkv_kit::{Error, constants, may_have_been_done};
 
 use crate::entry;
 
@@ -38,6 +38,14 @@ pub unsafe extern "C" fn keelkv_error_code(error: *const ErrorHandle) -> i32 {
 pub unsafe extern "C" fn keelkv_error_message(error: *const ErrorHandle) -> *const c_char {
     // SAFETY: the caller's promise.
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+}
+
+/// Whether a call that failed with this number may have been done all the same, or may still be: 1 if so, and 0 if nothing
+/// was done. Read before you ask again.
+#[unsafe(no_mangle)]
+pub extern "C" fn keelkv_code_may_have_been_done(code: i32) -> i32 {
+    let code = constants().map(|(_, known)| known).find(|known| i32::from(known.number()) == code);
+    i32::from(code.is_some_and(may_have_been_done))
 }
 
 /// Frees an error. NULL is nothing.

@@ -36,7 +36,7 @@ pub unsafe extern "C" fn keelkv_node_start(
 /// Writes a key, and waits until that is durable. The bytes are copied.
 ///
 /// Returns 0 and the key's new revision at `revision` unless that is NULL, or the number of an error, which is then also
-/// at `error` unless that is NULL.
+/// at `error` unless that is NULL. Whether it may have been written all the same keelkv_code_may_have_been_done says.
 ///
 /// # Safety
 /// `node` is not freed yet; `key` and `value` have as many bytes as is said; `revision` and `error` may be written

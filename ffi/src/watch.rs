@@ -48,8 +48,14 @@ pub unsafe extern "C" fn keelkv_node_watch(
 /// Waits for events, at most `timeout_ms` milliseconds; for ever if that is negative.
 ///
 /// Returns 0 and the events at `events`, which you free, or NULL there if the time was over; call again. Otherwise
-/// returns the number of an error, which is then also at `error` unless that is NULL: the watch has ended, with
-/// KEELKV_CODE_WATCH_CANCELED, KEELKV_CODE_STOPPED or KEELKV_CODE_COMPACTED.
+/// returns the number of an error, which is then also at `error` unless that is NULL:
+///
+/// - KEELKV_CODE_WATCH_CANCELED, KEELKV_CODE_STOPPED: by keelkv_watch_cancel, or with its member.
+/// - KEELKV_CODE_COMPACTED: what it has not seen yet is not kept any more.
+/// - KEELKV_CODE_INTERNAL: a fault of this library.
+/// - KEELKV_CODE_BAD_REQUEST: an argument is NULL, or this process was forked from the member's.
+///
+/// After all but the last the watch has ended.
 ///
 /// # Safety
 /// `watch` is not freed yet; `events` and `error` may be written through.
@@ -76,7 +82,8 @@ pub unsafe extern "C" fn keelkv_watch_next(
     })
 }
 
-/// Ends a watch: whoever waits for it, and whoever asks later, gets KEELKV_CODE_WATCH_CANCELED. Free it all the same.
+/// Ends a watch: whoever waits for it, and whoever asks later, gets KEELKV_CODE_WATCH_CANCELED. Free it all the same. In
+/// a process that was forked from the member's it does nothing.
 ///
 /// Returns 0, or the number of an error, which is then also at `error` unless that is NULL.
 ///

@@ -1,7 +1,7 @@
 /* A program in C, which is also one in C++, with a member inside. The last line counts the checks.
 
      smoke DIRECTORY          every check, with data in DIRECTORY, which must be empty
-     smoke --alone DIRECTORY  all but the one that forks
+     smoke --alone DIRECTORY  all but those that fork
      smoke --leave DIRECTORY  ends with a member running */
 
 #include <keelkv.h>
@@ -186,7 +186,10 @@ static void misuse(const char *directory) {
     /* A directory has one member. */
     CHECK(keelkv_options_set(options, "data-dir", directory, NULL) == 0);
     CHECK(keelkv_node_start(options, &none, &error) == KEELKV_CODE_NOT_STARTED && !none);
-    CHECK(is_error(error, KEELKV_CODE_NOT_STARTED, "in use by another process"));
+    CHECK(is_error(error, KEELKV_CODE_NOT_STARTED, "in use by another member, in this process or another one"));
+
+    CHECK(!keelkv_code_may_have_been_done(KEELKV_CODE_NOT_STARTED) && !keelkv_code_may_have_been_done(0));
+    CHECK(keelkv_code_may_have_been_done(KEELKV_CODE_TIMEOUT) == 1);
 
     /* NULL may be freed and asked. */
     keelkv_node_free(NULL);
@@ -200,6 +203,84 @@ static void misuse(const char *directory) {
     keelkv_options_free(options);
     /* Frees a member that runs. */
     keelkv_node_free(node);
+}
+
+static int writing;
+static pthread_mutex_t writing_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int is_writing(int change) {
+    pthread_mutex_lock(&writing_lock);
+    writing += change;
+    int now = writing;
+    pthread_mutex_unlock(&writing_lock);
+    return now;
+}
+
+static void *writes(void *node) {
+    while (is_writing(0)) {
+        keelkv_node_put((const keelkv_node *)node, bytes("k"), 1, bytes("v"), 1, NULL, NULL);
+    }
+    return NULL;
+}
+
+/* Nor does it hang when it frees what other threads of its parent were using. */
+static void forks_while_another_writes(void) {
+    enum { WATCHES = 20, FORKS = 100 };
+    keelkv_node *node = start("");
+    keelkv_watch *watches[WATCHES];
+    pthread_t writer;
+    for (int i = 0; i < WATCHES; i++) {
+        CHECK(keelkv_node_watch(node, bytes("k"), 1, NULL, 0, 0, &watches[i], NULL) == 0);
+    }
+    is_writing(1);
+    pthread_create(&writer, NULL, writes, node);
+    int ended = 0;
+    /* One that hangs is enough. */
+    for (int i = 0; i < FORKS && ended == i; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(30);
+            keelkv_watch_cancel(watches[0], NULL);
+            for (int each = 0; each < WATCHES; each++) {
+                keelkv_watch_free(watches[each]);
+            }
+            keelkv_node_free(node);
+            _exit(0);
+        }
+        int status = -1;
+        ended += waitpid(child, &status, 0) == child && status == 0;
+    }
+    CHECK(ended == FORKS);
+    is_writing(-1);
+    pthread_join(writer, NULL);
+    for (int i = 0; i < WATCHES; i++) {
+        keelkv_events *events = NULL;
+        CHECK(keelkv_watch_next(watches[i], 30000, &events, NULL) == 0 && events);
+        keelkv_events_free(events);
+        keelkv_watch_free(watches[i]);
+    }
+    keelkv_node_free(node);
+}
+
+/* A directory is free after a stop, though a copy of the process lives on with the same open files. */
+static void forks_and_stops(const char *directory) {
+    keelkv_node *node = start(directory);
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char none;
+        close(ends[1]);
+        /* Until the parent closes it. */
+        _exit(read(ends[0], &none, 1) == 0 ? 0 : 1);
+    }
+    close(ends[0]);
+    CHECK(keelkv_node_stop(node, NULL) == 0);
+    keelkv_node_free(node);
+    keelkv_node_free(start(directory));
+    close(ends[1]);
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
 /* A copy of the process has none of the member's threads: calls are refused there, and do not hang. */
@@ -243,6 +324,8 @@ int main(int count, char **words) {
     misuse(directory);
     if (strcmp(how, "--alone") != 0) {
         forks();
+        forks_while_another_writes();
+        forks_and_stops(directory);
     }
     printf("%d checks, %d of them failed\n", passed + failed, failed);
     return failed ? 1 : 0;

@@ -8,6 +8,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::failure::failure;
+use crate::members;
 use crate::promise::promise;
 use crate::values::KeyValue;
 use crate::watch::Watch;
@@ -25,15 +26,10 @@ impl Node {
         for (name, value) in &options {
             chosen.set(name, value).map_err(|error| failure(*env, &error))?;
         }
-        promise(env, Member::start(chosen), |env, member| {
-            // Where its thread of JavaScript ends, so does the member, before anything of the process is taken down.
-            env.add_env_cleanup_hook(member.downgrade(), |weak| {
-                if let Some(member) = weak.upgrade() {
-                    let _ = member.stop().wait();
-                }
-            })?;
-            Ok(Self(member))
-        })
+        let (stopper, started) = Member::begin(chosen);
+        // Before it starts: where its thread of JavaScript ends, so does the member, and so does its start.
+        members::register(env, stopper)?;
+        promise(env, started, |_, member| Ok(Self(member)))
     }
 
     /// Writes a key: a promise of its new revision.

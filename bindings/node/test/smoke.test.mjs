@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { access, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { after, test } from 'node:test';
 import { Code, EventKind, KeelkvError, Node, version } from '../index.js';
 
@@ -43,10 +44,27 @@ test('data survives a restart, and a directory has one member', async (t) => {
   const dataDir = await directory();
   const first = await Node.start({ dataDir, name: 'one' });
   await first.put('k', 'v');
-  await assert.rejects(Node.start({ dataDir }), refused(Code.NOT_STARTED, 'in use by another process'));
+  await assert.rejects(Node.start({ dataDir }), refused(Code.NOT_STARTED, 'in use by another member, in this process or another one'));
   await first.stop();
   const second = await member(t, { dataDir, name: 'one' });
   assert.equal(text((await second.get('k')).value), 'v');
+});
+
+test('what is no option is left out, and a directory may be a URL', async (t) => {
+  await Promise.all([await Node.start(null), await Node.start({ dataDir: null, name: undefined })].map((node) => node.stop()));
+  await assert.rejects(access('null'), { code: 'ENOENT' });
+  const dataDir = await directory();
+  const first = await Node.start({ dataDir: pathToFileURL(dataDir) });
+  await first.put('k', 'v');
+  await first.stop();
+  const second = await member(t, { dataDir });
+  assert.equal(text((await second.get('k')).value), 'v');
+});
+
+test('errors say whether it may have been done', async (t) => {
+  const node = await member(t);
+  await assert.rejects(node.put('', 'v'), (error) => error.mayHaveBeenDone === false);
+  assert.equal(new KeelkvError(Code.TIMEOUT, 'late').mayHaveBeenDone, true);
 });
 
 test('a watch hears of the past and of what comes, and the event loop goes on', async (t) => {
@@ -94,7 +112,17 @@ test('a stop ends waits, and comes once', async () => {
 });
 
 test('misuse', async (t) => {
-  await assert.rejects(Node.start({ colour: 'red' }), refused(Code.BAD_REQUEST, 'there is no option "colour"'));
+  const noSuchOption = 'there is no option "colour": use one of these: name, dataDir';
+  await assert.rejects(Node.start({ colour: 'red' }), refused(Code.BAD_REQUEST, noSuchOption));
+  for (const [options, words] of [
+    [{ dataDir: 7 }, /option dataDir must be a string/],
+    [{ dataDir: new URL('http://localhost/data') }, /option dataDir must be a string, or a file: URL/],
+    [{ name: ['one'] }, /option name must be a string$/],
+    ['data', /options must be an object/],
+    [['data'], /options must be an object/],
+  ]) {
+    await assert.rejects(Node.start(options), (error) => error instanceof TypeError && words.test(error.message));
+  }
   const node = await member(t);
   await assert.rejects(node.put('', 'v'), refused(Code.EMPTY_KEY, 'etcdserver: key is not provided'));
   await assert.rejects(node.put(1, 'v'), TypeError);
@@ -132,4 +160,50 @@ test('a worker thread may have a member, and be ended', async () => {
     const worker = new Worker(script, { eval: true });
     worker.once('message', () => worker.terminate());
   `);
+});
+
+test('a worker thread that ends waits for a start that is under way', async () => {
+  const dataDir = await directory();
+  // When the worker has gone the directory is free.
+  await ends(`
+    const { Worker } = require('node:worker_threads');
+    const { once } = require('node:events');
+    const script = "const { Node } = require('./index.js'); const { parentPort, workerData } = require('node:worker_threads');"
+      + "Node.start({ dataDir: workerData }); parentPort.postMessage('starts');";
+    (async () => {
+      for (let round = 0; round < 3; round++) {
+        const worker = new Worker(script, { eval: true, workerData: process.argv[1] });
+        await once(worker, 'message');
+        await worker.terminate();
+        const { Node } = require('./index.js');
+        await (await Node.start({ dataDir: process.argv[1] })).stop();
+      }
+    })();
+  `, dataDir);
+});
+
+test('the event loop goes on while a forgotten member stops', async () => {
+  // The stop syncs files, which takes longer than a turn: after the one that forgot it, it still has the directory.
+  await ends(`
+    const { Node } = require('./index.js');
+    (async () => {
+      const dataDir = process.argv[1];
+      let node = await Node.start({ dataDir });
+      await node.put('k', 'v');
+      node = null;
+      await new Promise(setImmediate);
+      gc();
+      await new Promise(setImmediate);
+      await require('node:assert').rejects(Node.start({ dataDir }), /in use by another member/);
+      // It stops by itself.
+      for (;;) {
+        try {
+          await (await Node.start({ dataDir })).stop();
+          break;
+        } catch (error) {
+          if (!/in use by another member/.test(error.message)) throw error;
+        }
+      }
+    })();
+  `, await directory());
 });

@@ -8,11 +8,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::failure::failure;
+use crate::let_go::LetGo;
 use crate::watch::Watch;
 
 /// A member that runs in this process.
 #[pyclass(frozen, module = "keelkv._native")]
-pub(crate) struct Node(Member);
+pub(crate) struct Node(LetGo<Member>);
 
 /// Key and value, then create revision, mod revision, version and lease.
 pub(crate) type Pair<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, i64, i64, i64, i64);
@@ -36,7 +37,7 @@ impl Node {
                 Member::start(chosen).wait()
             })
         });
-        started.map(Self).map_err(|error| failure(py, &error))
+        started.map(|member| Self(LetGo::new(member))).map_err(|error| failure(py, &error))
     }
 
     /// Writes a key: its new revision.

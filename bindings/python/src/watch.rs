@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::failure::failure;
+use crate::let_go::LetGo;
 use crate::node::{Pair, pair};
 
 /// How long Ctrl-C waits at most: Python looks for signals between two waits.
@@ -14,11 +15,11 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// A watch, pulled.
 #[pyclass(frozen, module = "keelkv._native")]
-pub(crate) struct Watch(keelkv_kit::Watch);
+pub(crate) struct Watch(LetGo<keelkv_kit::Watch>);
 
 impl Watch {
     pub(crate) const fn new(watch: keelkv_kit::Watch) -> Self {
-        Self(watch)
+        Self(LetGo::new(watch))
     }
 }
 

@@ -59,6 +59,8 @@ class Smoke(unittest.TestCase):
             self.assertEqual(node.put(b"\0\xff", b""), 3)
             self.assertEqual(node.get("k"), keelkv.KeyValue(b"k", b"v", 2, 2, 1, 0))
             self.assertEqual(node.get(b"\0\xff").value, b"")
+            node.put(bytearray(b"ab"), memoryview(b"abcd")[::2])
+            self.assertEqual(node.get(memoryview(b"ab")).value, b"ac")
 
     def test_data_survives_a_restart(self) -> None:
         with tempfile.TemporaryDirectory() as directory:
@@ -66,7 +68,7 @@ class Smoke(unittest.TestCase):
             with keelkv.Node.start(data_dir=path, name="one") as node:
                 node.put("k", "v")
                 told = self.refused(Code.NOT_STARTED, keelkv.Node.start, data_dir=path)
-                self.assertIn("in use by another process", told)
+                self.assertIn("in use by another member, in this process or another one", told)
             with keelkv.Node.start(data_dir=path, name="one") as node:
                 self.assertEqual(node.get("k").value, b"v")
 
@@ -147,6 +149,73 @@ class Smoke(unittest.TestCase):
         error = pickle.loads(pickle.dumps(keelkv.Error(Code.NO_SPACE, "full")))
         self.assertEqual((error.code, int(error.code), str(error)), (Code.NO_SPACE, 11, "full"))
 
+    def test_errors_say_whether_it_may_have_been_done(self) -> None:
+        self.assertFalse(keelkv.Error(Code.NO_SPACE, "full").may_have_been_done)
+        self.assertTrue(keelkv.Error(Code.TIMEOUT, "late").may_have_been_done)
+
+    def test_a_member_that_ended_by_itself_says_why(self) -> None:
+        # A process of its own, because nothing there can grow files any more.
+        script = """if True:
+            import keelkv, resource, sys
+            node = keelkv.Node.start(data_dir=sys.argv[1])
+            watch = node.watch("k")
+            # From here on no write gets beyond the first bytes of the log.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+            try:
+                sys.exit(node.put("k", "v"))
+            except keelkv.Error:
+                pass
+            # The first of these waits for the end.
+            for call in (watch.next, lambda: node.put("k", "v"), lambda: node.get("k"), lambda: node.watch("k")):
+                try:
+                    call()
+                    told = None
+                except keelkv.Error as error:
+                    told = str(error) if error.code == keelkv.Code.STOPPED else repr(error)
+                print(told)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            node.stop()
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, "-c", script, directory]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+            for told in ended.stdout.splitlines():
+                self.assertIn("ended by itself: ", told)
+                self.assertIn("File too large", told)
+                self.assertIn("; stop or free this member", told)
+            self.assertEqual(len(ended.stdout.splitlines()), 4)
+            with keelkv.Node.start(data_dir=directory) as node:
+                self.assertIsNone(node.get("k"))
+
+    def test_other_threads_run_while_a_forgotten_member_stops(self) -> None:
+        turns = [0]
+        done = threading.Event()
+
+        def turn() -> None:
+            while not done.is_set():
+                turns[0] += 1
+                time.sleep(0)
+
+        other = threading.Thread(target=turn)
+        interval = sys.getswitchinterval()
+        with tempfile.TemporaryDirectory() as directory:
+            node = keelkv.Node.start(data_dir=directory)
+            node.put("k", "v")
+            other.start()
+            self.assertTrue(until(lambda: turns[0] > 0))
+            try:
+                # This thread is not interrupted: others run only if it lets them.
+                sys.setswitchinterval(3600)
+                before = turns[0]
+                del node
+                after = turns[0]
+            finally:
+                sys.setswitchinterval(interval)
+                done.set()
+                other.join(LONG)
+            self.assertGreater(after, before)
+
     def test_a_fork_is_refused(self) -> None:
         with keelkv.Node.start() as node:
             child = os.fork()
@@ -158,6 +227,29 @@ class Smoke(unittest.TestCase):
                 os._exit(2)
             self.assertEqual(os.waitpid(child, 0)[1], 0)
             node.put("k", "v")
+
+    def test_a_fork_lets_go_of_watches_while_others_write(self) -> None:
+        with keelkv.Node.start() as node:
+            watches = [node.watch("k") for _ in range(20)]
+            done = threading.Event()
+
+            def write() -> None:
+                while not done.is_set():
+                    node.put("k", "v")
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            for _ in range(30):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(LONG)
+                    watches[0].cancel()
+                    del watches
+                    os._exit(0)
+                self.assertEqual(os.waitpid(child, 0)[1], 0, "a child waits for ever")
+            done.set()
+            writer.join(LONG)
+            self.assertIsNotNone(watches[0].next(LONG), "what a child does is nothing to its parent")
 
     def test_a_program_may_end_with_a_member_running(self) -> None:
         script = "import keelkv, sys; node = keelkv.Node.start(data_dir=sys.argv[1]); watch = node.watch('k'); "

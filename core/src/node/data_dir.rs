@@ -13,11 +13,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::StartError;
 use super::start::Opened;
 use crate::env::Env;
+use crate::storage::lock::Lock;
 use crate::storage::log::disk::Disk;
 use crate::storage::log::{FileDisk, LogOptions, UnsyncedDisk, begin_if_missing};
 use crate::storage::rocks::{RocksEngine, RocksOptions};
@@ -28,8 +27,7 @@ pub(super) struct DataDir {
     wal: PathBuf,
     state: PathBuf,
     incoming: PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl DataDir {
@@ -50,11 +48,13 @@ impl DataDir {
             .write(true)
             .open(&path)
             .map_err(|error| refused(&path, &error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            StartError::new(format!(
-                "data directory {} is in use by another process: stop it, or give this member its own --data-dir",
+        let lock = Lock::of(lock).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => StartError::new(format!(
+                "data directory {} is in use by another member, in this process or another one: \
+                 stop that one, or give this member its own --data-dir",
                 data_dir.display()
-            ))
+            )),
+            _ => refused(&path, &error),
         })?;
         let wal = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
         let state = member.join("state");
@@ -155,6 +155,18 @@ mod tests {
         let refused =
             DataDir::open(&path, None).unwrap().open_storage(&env, true, &LogOptions::default()).err().unwrap();
         assert!(refused.to_string().starts_with("the log is missing"), "{refused}");
+    }
+
+    #[test]
+    fn a_data_directory_is_free_again_though_a_forked_process_has_it_open() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = DataDir::open(parent.path(), None).unwrap();
+        let forked = first._lock.file().try_clone().unwrap();
+        let refused = DataDir::open(parent.path(), None).err().unwrap();
+        assert!(refused.to_string().contains("in this process or another one: stop that one"), "{refused}");
+        drop(first);
+        DataDir::open(parent.path(), None).unwrap();
+        drop(forked);
     }
 
     #[test]

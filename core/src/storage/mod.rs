@@ -2,6 +2,7 @@
 
 pub mod backing;
 pub mod engine;
+pub(crate) mod lock;
 pub mod log;
 pub mod memory;
 pub mod reserve;

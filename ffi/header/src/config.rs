@@ -8,6 +8,12 @@ const HEAD: &str = "\
 
    Made by `cargo run -p keelkv-header` from ffi/src. Do not edit.
 
+   To build the libraries, and a program with one of them (ffi/README.md has one):
+
+     cargo build --profile library -p keelkv-ffi
+     cc first.c -Iffi/include -Ltarget/library -lkeelkv -Wl,-rpath,$PWD/target/library -o first
+     cc first.c -Iffi/include target/library/libkeelkv.a -pthread -lstdc++ -lm -ldl -o first
+
    Rules that hold for every function:
 
    - It returns 0, or the number of what went wrong (KEELKV_CODE_*). Then, and only then, the error itself is at the
@@ -17,6 +23,7 @@ const HEAD: &str = "\
    - Keys and values are bytes with a length; they may hold zeros. A NULL pointer with a length of 0 is no bytes.
    - Each type says which threads may use it. Freeing is for when nobody else is in a call with the thing.
    - A member belongs to the process that started it. After a fork, calls in the child are refused; start another there.
+     What the child frees is forgotten, and nothing to the parent.
    - A program may end with a member running: what was acknowledged is on disk. Do not unload the library.
    - The library installs no signal handler, logger or allocator, and does not end the process. */
 ";

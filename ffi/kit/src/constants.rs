@@ -1,10 +1,15 @@
 //! The table of errors, as languages spell constants.
 
-use keelkv_core::types::Code;
+use keelkv_core::types::{Advice, Code};
 
 /// Every code with its name in capitals, as `NO_SPACE`.
 pub fn constants() -> impl Iterator<Item = (String, Code)> {
     Code::ALL.iter().map(|code| (shouted(&format!("{code:?}")), *code))
+}
+
+/// Whether what failed with this code may have been done all the same, or may still be.
+pub const fn may_have_been_done(code: Code) -> bool {
+    matches!(code.advice(), Advice::OutcomeUnknown)
 }
 
 /// `NoSpace` becomes `NO_SPACE`; `MemberBadURLs`, with a plural of capitals, `MEMBER_BAD_URLS`.
@@ -25,6 +30,12 @@ fn shouted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_known_to_have_done_nothing() {
+        assert!(may_have_been_done(Code::Timeout) && may_have_been_done(Code::Internal));
+        assert!(!may_have_been_done(Code::NoSpace) && !may_have_been_done(Code::EmptyKey));
+    }
 
     #[test]
     fn names_are_divided_into_words() {

@@ -12,9 +12,17 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "a panic would end the program around this library: build it with `--profile library`, whose panics unwind, \
+     and not with `--release`"
+);
+
 mod constants;
 mod guard;
+mod life;
 mod member;
+mod of_process;
 mod options;
 mod threads;
 mod wait;
@@ -25,9 +33,9 @@ pub use keelkv_core::types::{Code, Error, Result};
 pub use keelkv_proto::mvccpb::event::EventType;
 pub use keelkv_proto::mvccpb::{Event, KeyValue};
 
-pub use self::constants::constants;
+pub use self::constants::{constants, may_have_been_done};
 pub use self::guard::guarded;
-pub use self::member::{Member, WeakMember};
+pub use self::member::{Member, Stopper};
 pub use self::options::Options;
 pub use self::watch::{Batch, Watch};
 pub use self::work::Work;

@@ -1,20 +1,16 @@
 //! A member, as other languages see it.
 
-use std::mem;
-use std::process;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use keelkv_core::apply::check;
-use keelkv_core::env::TokioEnv;
 use keelkv_core::node::Node;
 use keelkv_core::types::{Code, Error, Reply, Result};
 use keelkv_proto::etcdserverpb::{PutRequest, RangeRequest};
 use keelkv_proto::keelkv::command::Body;
 use keelkv_proto::mvccpb::KeyValue;
-use parking_lot::Mutex;
 
-use crate::guard::guarded;
+use crate::life::{Home, Life, Running, explained};
 use crate::options::Options;
 use crate::threads::Threads;
 use crate::watch::Watch;
@@ -22,99 +18,58 @@ use crate::work::Work;
 
 /// One member, running on threads of its own. Clones are the same member; each may be used from any thread.
 ///
-/// Dropping the last one without [`Member::stop`] stops it, and waits for that.
+/// Dropping the last one, and the last of its watches, without [`Member::stop`] stops it, and waits for that.
 #[derive(Clone, Debug)]
 pub struct Member {
     home: Arc<Home>,
 }
 
-/// A member that may be gone.
-#[derive(Clone, Debug)]
-pub struct WeakMember {
-    home: Weak<Home>,
+/// A hold on a member's end, which does not keep the member. Good from before its start, and after its end.
+#[derive(Clone, Debug, Default)]
+pub struct Stopper {
+    life: Weak<Life>,
 }
 
-/// Where a member lives.
-#[derive(Debug)]
-pub(crate) struct Home {
-    /// `None` once it has stopped.
-    running: Mutex<Option<Running>>,
-    /// Held while it stops, so that whoever asks for that as well waits too.
-    stopping: tokio::sync::Mutex<()>,
-    process: u32,
-}
-
-/// What a call holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Running {
-    // In this order: the threads end after what needs them.
-    pub(crate) node: Arc<Node>,
-    pub(crate) threads: Arc<Threads>,
-}
-
-impl Home {
-    /// The member. An error once it has stopped, and in a process that was forked from its own.
-    pub(crate) fn running(&self) -> Result<Running> {
-        // First: in such a process the lock may be held by nobody.
-        if process::id() != self.process {
-            let text = format!(
-                "the member runs in process {}, from which this one was forked: start a member here, after the fork",
-                self.process
-            );
-            return Err(Error::new(Code::BadRequest, text));
-        }
-        self.running.lock().clone().ok_or_else(|| Code::Stopped.into())
+impl Stopper {
+    /// As [`Member::stop`]. A start that is under way is waited for first.
+    pub fn stop(&self) -> Work<()> {
+        self.life().map_or_else(|| Work::done(Ok(())), |life| life.stop())
     }
-}
 
-impl Drop for Home {
-    /// Waits: when this is the end of the process, nobody may be closing files meanwhile, because what RocksDB needs for
-    /// that is destroyed there.
-    fn drop(&mut self) {
-        let Some(running) = self.running.get_mut().take() else { return };
-        if process::id() != self.process {
-            // The threads that it takes to stop are not in this process.
-            mem::forget(running);
-            return;
-        }
-        let Running { node, threads } = running;
-        let stop = Work::new(Arc::clone(&threads), async move {
-            node.stop().await;
-            Ok(())
-        });
-        if threads.is_here() {
-            // One of its own threads cannot wait for itself.
-            stop.then(drop);
-        } else {
-            let _ = guarded(|| stop.wait());
-        }
+    /// Whether nothing of it runs, now and later.
+    pub fn is_over(&self) -> bool {
+        self.life().is_none_or(|life| life.threads().is_none())
     }
-}
 
-impl WeakMember {
-    /// The member, if anybody still has it.
-    pub fn upgrade(&self) -> Option<Member> {
-        self.home.upgrade().map(|home| Member { home })
+    pub(crate) fn life(&self) -> Option<Arc<Life>> {
+        self.life.upgrade()
     }
 }
 
 impl Member {
     /// Starts a member. It serves once this is answered.
     pub fn start(options: Options) -> Work<Self> {
+        Self::starting(options, true).1
+    }
+
+    /// As [`Member::start`], but dropping the last of it does not wait: whoever ends the process has to see, by the
+    /// stopper, that it has stopped before.
+    pub fn begin(options: Options) -> (Stopper, Work<Self>) {
+        Self::starting(options, false)
+    }
+
+    fn starting(options: Options, waits: bool) -> (Stopper, Work<Self>) {
         let threads = match Threads::start() {
             Ok(threads) => Arc::new(threads),
-            Err(error) => return Work::done(Err(error)),
+            Err(error) => return (Stopper::default(), Work::done(Err(error))),
         };
-        let own = Arc::clone(&threads);
-        Work::new(threads, async move {
-            let env = TokioEnv::new(own.handle().clone());
-            let node = Node::start(options.into_config(), env).await;
-            let node = node.map_err(|error| Error::new(Code::NotStarted, error.to_string()))?;
-            let running = Mutex::new(Some(Running { node, threads: own }));
-            Ok(Self {
-                home: Arc::new(Home { running, stopping: tokio::sync::Mutex::default(), process: process::id() }),
-            })
-        })
+        let life = Life::new(Arc::clone(&threads));
+        let stopper = Stopper { life: Arc::downgrade(&life) };
+        let work = Work::new(threads, async move {
+            life.start(options.into_config()).await?;
+            Ok(Self { home: Arc::new(Home::new(life, waits)) })
+        });
+        (stopper, work)
     }
 
     /// Writes a key: its new revision, once that is durable.
@@ -147,30 +102,23 @@ impl Member {
     /// Stops the member. What is on its way is answered, those who wait are told, and its directory is free when this is
     /// answered. A second time does nothing.
     pub fn stop(&self) -> Work<()> {
-        let home = Arc::clone(&self.home);
-        match home.running() {
-            Err(error) if error.code() == Code::Stopped => Work::done(Ok(())),
-            Err(error) => Work::done(Err(error)),
-            Ok(Running { node, threads }) => Work::new(threads, async move {
-                let _one = home.stopping.lock().await;
-                node.stop().await;
-                drop(home.running.lock().take());
-                Ok(())
-            }),
-        }
+        self.home.life().stop()
     }
 
-    /// The same member, without keeping it.
-    pub fn downgrade(&self) -> WeakMember {
-        WeakMember { home: Arc::downgrade(&self.home) }
+    #[cfg(test)]
+    pub(crate) const fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     fn call<T, F>(&self, call: impl FnOnce(Arc<Node>) -> F) -> Work<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        match self.home.running() {
-            Ok(Running { node, threads }) => Work::new(threads, call(node)),
+        match self.home.life().running() {
+            Ok(Running { node, threads }) => {
+                let call = call(Arc::clone(&node));
+                Work::new(threads, async move { call.await.map_err(|error| explained(&node, error)) })
+            }
             Err(error) => Work::done(Err(error)),
         }
     }

@@ -12,10 +12,10 @@ pub struct Options {
     data_dir: Option<PathBuf>,
 }
 
-/// Every option there is, for the error about one that is not.
-const NAMES: &str = "name, data-dir";
-
 impl Options {
+    /// Every option there is.
+    pub const NAMES: [&str; 2] = ["name", "data-dir"];
+
     /// Sets one option:
     ///
     /// - `name`: what the member calls itself; `default` unless given.
@@ -31,7 +31,7 @@ impl Options {
             _ => {
                 return Err(Error::new(
                     Code::BadRequest,
-                    format!("there is no option {name:?}: use one of these: {NAMES}"),
+                    format!("there is no option {name:?}: use one of these: {}", Self::NAMES.join(", ")),
                 ));
             }
         }
@@ -68,6 +68,9 @@ mod tests {
 
     #[test]
     fn what_is_no_option_is_told_with_those_that_are() {
+        for name in Options::NAMES {
+            Options::default().set(name, "x").expect("an option");
+        }
         let error = Options::default().set("datadir", "/d").expect_err("no such option");
         assert_eq!(error.message(), "there is no option \"datadir\": use one of these: name, data-dir");
         assert_eq!(Options::default().set("name", "").expect_err("no name").code(), Code::BadRequest);

@@ -1,10 +1,9 @@
 //! The threads that a member runs on.
 
-use std::mem;
-use std::process;
-
 use keelkv_core::types::{Code, Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::of_process::OfProcess;
 
 /// More than one, so that a long step does not hold up heartbeats and the clocks of leases.
 const THREADS: usize = 2;
@@ -13,9 +12,7 @@ const THREADS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Threads {
     handle: Handle,
-    /// Taken when it ends.
-    runtime: Option<Runtime>,
-    process: u32,
+    runtime: OfProcess<Runtime>,
 }
 
 impl Threads {
@@ -27,7 +24,7 @@ impl Threads {
                 format!("no threads for the member: {error}; raise the limits of this process"),
             )
         })?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime), process: process::id() })
+        Ok(Self { handle: runtime.handle().clone(), runtime: OfProcess::new(runtime) })
     }
 
     pub(crate) const fn handle(&self) -> &Handle {
@@ -43,12 +40,8 @@ impl Threads {
 impl Drop for Threads {
     /// Does not wait: this may be one of the threads.
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
-        if process::id() == self.process {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
-        } else {
-            // A copy made by fork, which has none of these threads: what they held stays as they left it.
-            mem::forget(runtime);
         }
     }
 }

@@ -12,7 +12,8 @@ use keelkv_proto::mvccpb::Event;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::member::{Home, Running};
+use crate::life::{Home, Running, explained};
+use crate::of_process::OfProcess;
 use crate::work::Work;
 
 /// Events of some keys, in order and without gaps. Nothing is queued here: a reader that is slow falls behind, and reads
@@ -20,7 +21,12 @@ use crate::work::Work;
 #[derive(Clone, Debug)]
 pub struct Watch {
     home: Arc<Home>,
-    source: Arc<Mutex<Source>>,
+    shared: Arc<OfProcess<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Mutex<Source>,
     cancelled: CancellationToken,
 }
 
@@ -41,36 +47,45 @@ struct Source {
 
 impl Watch {
     pub(crate) fn open(home: &Arc<Home>, key: Bytes, range_end: Bytes, start_revision: i64) -> Result<Self> {
-        let mut stream = home.running()?.node.hub().open();
+        let Running { node, .. } = home.life().running()?;
+        if node.failure().is_some() {
+            return Err(explained(&node, Code::Stopped.into()));
+        }
+        let mut stream = node.hub().open();
         let create = WatchCreateRequest { key, range_end, start_revision, ..WatchCreateRequest::default() };
         stream.request(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) });
         // The answer to a request comes before anything else.
         if let Some(Some(answer)) = stream.next().now_or_never() {
             read(answer.decode())?;
         }
-        let source = Arc::new(Mutex::new(Source { stream, ended: None }));
-        Ok(Self { home: Arc::clone(home), source, cancelled: CancellationToken::new() })
+        let source = Mutex::new(Source { stream, ended: None });
+        let shared = Shared { source, cancelled: CancellationToken::new() };
+        Ok(Self { home: Arc::clone(home), shared: Arc::new(OfProcess::new(shared)) })
     }
 
     /// The next events, or why there are no more. If it is abandoned nothing is lost.
     pub fn next(&self) -> Work<Batch> {
         let watch = self.clone();
-        match self.home.running() {
+        match self.home.life().running() {
             Ok(Running { node, threads }) => Work::new(threads, async move {
+                let Shared { source, cancelled } = watch.shared.get()?;
                 tokio::select! {
                     biased;
-                    () = watch.cancelled.cancelled() => Err(Code::WatchCanceled.into()),
-                    () = node.stopped() => Err(Code::Stopped.into()),
-                    batch = async { watch.source.lock().await.next().await } => batch,
+                    () = cancelled.cancelled() => Err(Code::WatchCanceled.into()),
+                    () = node.stopped() => Err(explained(&node, Code::Stopped.into())),
+                    batch = async { source.lock().await.next().await } => batch,
                 }
             }),
             Err(error) => Work::done(Err(error)),
         }
     }
 
-    /// Ends the watch: whoever waits for it, and whoever asks later, gets [`Code::WatchCanceled`].
+    /// Ends the watch: whoever waits for it, and whoever asks later, gets [`Code::WatchCanceled`]. In a process that was
+    /// forked from the member's there is nothing to end.
     pub fn cancel(&self) {
-        self.cancelled.cancel();
+        if let Ok(shared) = self.shared.get() {
+            shared.cancelled.cancel();
+        }
     }
 }
 
@@ -104,4 +119,28 @@ fn read<E: std::fmt::Display>(message: Result<WatchResponse, E>) -> Result<Batch
     }
     let known = Code::ALL.iter().find(|code| code.text() == message.cancel_reason);
     Err(known.map_or_else(|| Error::new(Code::BadRequest, message.cancel_reason), |code| (*code).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Member, Options};
+
+    #[test]
+    fn a_forked_process_leaves_the_watches_of_its_parent_alone() {
+        let member = Member::start(Options::default()).wait().expect("starts in memory");
+        let home = Arc::clone(member.home());
+        let open = || Watch::open(&home, Bytes::from_static(b"k"), Bytes::new(), 0).expect("a good watch");
+        let streams = || home.life().running().expect("it runs").node.hub().counters().streams();
+        let (watch, mut copy) = (open(), open());
+        assert_eq!(streams(), 2);
+        drop(watch);
+        assert_eq!(streams(), 1);
+        // To close a stream takes the lock of all streams, which a thread of the parent may have had at the fork.
+        Arc::get_mut(&mut copy.shared).expect("nobody else has it").fork();
+        copy.cancel();
+        drop(copy);
+        assert_eq!(streams(), 1);
+        member.stop().wait().expect("stops");
+    }
 }

@@ -35,8 +35,10 @@ impl<T> Work<T> {
     pub fn wait(self) -> Result<T> {
         match self.0 {
             State::Done(result) => result,
-            State::Begun(mut call, threads) => {
+            State::Begun(call, threads) => {
                 let _entered = threads.handle().enter();
+                // Declared after the threads, so that it is dropped before them.
+                let mut call = call;
                 loop {
                     if let Some(result) = wait(call.as_mut(), None) {
                         return result;
@@ -51,8 +53,9 @@ impl<T> Work<T> {
     pub fn wait_for(self, limit: Duration) -> Option<Result<T>> {
         match self.0 {
             State::Done(result) => Some(result),
-            State::Begun(mut call, threads) => {
+            State::Begun(call, threads) => {
                 let _entered = threads.handle().enter();
+                let mut call = call;
                 wait(call.as_mut(), Some(limit))
             }
         }
@@ -74,6 +77,44 @@ impl<T> Work<T> {
                     drop(threads);
                 });
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Weak;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Tells at its end whether the threads are still there.
+    struct Probe(Weak<Threads>, Sender<bool>);
+
+    impl Drop for Probe {
+        fn drop(&mut self) {
+            self.1.send(self.0.upgrade().is_some()).expect("a listener");
+        }
+    }
+
+    #[test]
+    fn the_threads_end_after_the_call() {
+        let (told, hears) = channel();
+        let begun = |ends: bool| {
+            let threads = Arc::new(Threads::start().expect("threads"));
+            let probe = Probe(Arc::downgrade(&threads), told.clone());
+            Work::new(threads, async move {
+                let _probe = probe;
+                if ends { Ok(()) } else { pending().await }
+            })
+        };
+        drop(begun(false));
+        assert!(begun(false).wait_for(Duration::ZERO).is_none());
+        begun(true).wait().expect("it ends");
+        begun(true).then(drop);
+        for _ in 0..4 {
+            assert_eq!(hears.recv(), Ok(true));
         }
     }
 }

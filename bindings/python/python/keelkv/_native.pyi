@@ -1,5 +1,6 @@
 VERSION: str
 CODES: dict[str, int]
+UNCERTAIN: frozenset[int]
 
 _Pair = tuple[bytes, bytes, int, int, int, int]
 

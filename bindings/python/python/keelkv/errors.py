@@ -21,5 +21,10 @@ class Error(Exception):
         #: One line.
         self.message = message
 
+    @property
+    def may_have_been_done(self) -> bool:
+        """Whether what was asked may have been done all the same, or may still be: read before you ask again."""
+        return self.code in _native.UNCERTAIN
+
     def __str__(self) -> str:
         return self.message

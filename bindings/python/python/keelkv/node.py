@@ -6,10 +6,13 @@ import enum
 import os
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from keelkv import _native
 from keelkv.errors import Code, Error
+
+# What keys and values may be; a text is taken as UTF-8. Any other object with bytes in it will do as well.
+Data = Union[str, bytes, bytearray, memoryview]
 
 
 class KeyValue(NamedTuple):
@@ -105,16 +108,19 @@ class Node:
         options = {"name": name, "data-dir": "" if data_dir is None else os.fspath(data_dir)}
         return cls(_native.Node.start(options))
 
-    def put(self, key: str | bytes, value: str | bytes) -> int:
-        """Writes a key: its new revision, once that is durable."""
+    def put(self, key: Data, value: Data) -> int:
+        """Writes a key: its new revision, once that is durable.
+
+        An `Error` whose `may_have_been_done` is true leaves open whether it was written.
+        """
         return self._native.put(_bytes(key), _bytes(value))
 
-    def get(self, key: str | bytes) -> KeyValue | None:
+    def get(self, key: Data) -> KeyValue | None:
         """Reads a key, with everything that was acknowledged before."""
         found = self._native.get(_bytes(key))
         return None if found is None else KeyValue(*found)
 
-    def watch(self, key: str | bytes, *, range_end: str | bytes = b"", start_revision: int = 0) -> Watch:
+    def watch(self, key: Data, *, range_end: Data = b"", start_revision: int = 0) -> Watch:
         r"""Watches the keys from `key` up to, and without, `range_end`.
 
         Without an end it is one key, and with an end of b"\0" all keys from `key` on. From `start_revision` on, or from
@@ -135,5 +141,6 @@ class Node:
         self.stop()
 
 
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
+def _bytes(value: Data) -> bytes:
+    # By way of a view, because bytes(7) would be seven zeros.
+    return value.encode() if isinstance(value, str) else bytes(memoryview(value))

@@ -1,4 +1,4 @@
-//! The real disk: one directory, locked for this process.
+//! The real disk: one directory, locked for one user.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -6,19 +6,25 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
-
 use super::disk::{Disk, DiskFile};
+use crate::storage::lock::Lock;
 use crate::storage::reserve::disk_bytes;
 
 const ZEROS: usize = 1 << 20;
 
-/// A directory of the file system, which only one process at a time can have.
+/// A directory of the file system, which only one user at a time can have.
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
-    /// Held open for syncs; carries the lock.
-    directory: File,
+    /// Held open for syncs.
+    directory: Directory,
+}
+
+#[derive(Debug)]
+enum Directory {
+    Locked(Lock),
+    /// Inside one that is locked.
+    Within(File),
 }
 
 impl FileDisk {
@@ -32,22 +38,24 @@ impl FileDisk {
             File::open(parent)?.sync_all()?;
         }
         let directory = File::open(&path)?;
-        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            let text = format!("{} is in use by another process", path.display());
-            if error == rustix::io::Errno::WOULDBLOCK {
-                io::Error::new(io::ErrorKind::ResourceBusy, text)
-            } else {
-                error.into()
-            }
+        let lock = Lock::of(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => io::Error::new(
+                error.kind(),
+                format!(
+                    "{} is in use by another member, in this process or another one: stop that one first",
+                    path.display()
+                ),
+            ),
+            _ => error,
         })?;
-        Ok(Arc::new(Self { path, directory }))
+        Ok(Arc::new(Self { path, directory: Directory::Locked(lock) }))
     }
 
-    /// A directory inside one that is locked for this process already.
+    /// A directory inside one that its user has locked already.
     pub fn open_within(path: impl Into<PathBuf>) -> io::Result<Arc<Self>> {
         let path = path.into();
         let directory = File::open(&path)?;
-        Ok(Arc::new(Self { path, directory }))
+        Ok(Arc::new(Self { path, directory: Directory::Within(directory) }))
     }
 
     fn fill(file: &File, size: u64) -> io::Result<()> {
@@ -110,7 +118,11 @@ impl Disk for FileDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.directory.sync_all()
+        match &self.directory {
+            Directory::Locked(lock) => lock.file(),
+            Directory::Within(directory) => directory,
+        }
+        .sync_all()
     }
 }
 

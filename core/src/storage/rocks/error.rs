@@ -18,7 +18,9 @@ pub enum OpenError {
     NewerFormat { directory: PathBuf, found: u32, known: u32 },
     #[error("data directory {directory} holds files that are not ours ({name}); choose an empty one")]
     Foreign { directory: PathBuf, name: String },
-    #[error("data directory {directory} is in use by another process; stop that one first")]
+    #[error(
+        "data directory {directory} is in use by another member, in this process or another one; stop that one first"
+    )]
     InUse { directory: PathBuf },
     #[error(
         "data directory {directory} is damaged: {detail}; restore it from a backup, or remove the member and add it anew"

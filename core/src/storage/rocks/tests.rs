@@ -155,7 +155,7 @@ fn says_why_a_directory_cannot_be_used() {
 
     let busy = open(&directory("busy")).unwrap();
     let text = refusal(directory("busy"));
-    assert!(text.contains("in use by another process"), "{text}");
+    assert!(text.contains("in use by another member, in this process or another one"), "{text}");
     drop(busy);
 
     fs::write(directory("busy").join("KEELKV_STATE"), "keelkv state format 2\n").unwrap();

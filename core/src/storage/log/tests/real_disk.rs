@@ -42,7 +42,7 @@ async fn a_directory_has_one_user() {
     let directory = tempfile::tempdir().expect("a directory");
     let first = FileDisk::open(directory.path()).expect("a disk");
     let error = FileDisk::open(directory.path()).expect_err("it is taken");
-    assert!(error.to_string().contains("in use by another process"), "{error}");
+    assert!(error.to_string().contains("in use by another member, in this process or another one"), "{error}");
     let log = Log::<Text>::open(&env(), first, LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() });
     log.expect("opens").close().await;
     FileDisk::open(directory.path()).expect("it is free again");
