@@ -145,10 +145,14 @@ impl Drop for Home {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
     use crate::{Member, Options};
 
-    fn start(directory: &tempfile::TempDir) -> Options {
+    fn at(directory: &tempfile::TempDir) -> Options {
         let mut options = Options::default();
         options.set("data-dir", directory.path().to_str().expect("a plain path")).expect("an option");
         options
@@ -157,34 +161,40 @@ mod tests {
     #[test]
     fn a_member_with_a_stopper_is_let_go_of_without_waiting() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (stopper, work) = Member::begin(start(&directory));
+        let (stopper, work) = Member::begin(at(&directory));
         let member = work.wait().expect("starts");
         let life = stopper.life().expect("it runs");
-        // It cannot stop until this is given back: a wait would be for ever.
+        // It cannot stop until this is given back.
         let turn = life.turn.try_lock().expect("nobody stops it");
-        drop(member);
+        let (told, hears) = mpsc::channel();
+        let lets_go = thread::spawn(move || {
+            drop(member);
+            told.send(()).expect("a listener");
+        });
+        hears.recv_timeout(Duration::from_secs(30)).expect("it does not wait");
         assert!(!stopper.is_over());
         drop(turn);
         drop(life);
+        lets_go.join().expect("no panic");
         stopper.stop().wait().expect("stops");
         assert!(stopper.is_over());
-        Member::start(start(&directory)).wait().expect("the directory is free").stop().wait().expect("stops");
+        Member::start(at(&directory)).wait().expect("the directory is free").stop().wait().expect("stops");
     }
 
     #[test]
     fn a_member_can_be_stopped_from_before_it_starts() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (stopper, begun) = Member::begin(start(&directory));
+        let (stopper, begun) = Member::begin(at(&directory));
         stopper.stop().wait().expect("nothing runs");
         assert_eq!(begun.wait().expect_err("it was stopped").code(), Code::Stopped);
 
         // Or while it does: then it is waited for.
-        let (stopper, begun) = Member::begin(start(&directory));
-        let (told, hears) = std::sync::mpsc::channel();
+        let (stopper, begun) = Member::begin(at(&directory));
+        let (told, hears) = mpsc::channel();
         begun.then(move |begun| told.send(begun.is_ok()).expect("a listener"));
         stopper.stop().wait().expect("stops");
         assert!(stopper.is_over());
-        Member::start(start(&directory)).wait().expect("the directory is free").stop().wait().expect("stops");
+        Member::start(at(&directory)).wait().expect("the directory is free").stop().wait().expect("stops");
         hears.recv().expect("the start was answered");
     }
 }
