@@ -47,7 +47,7 @@ enum Excuse {
 }
 
 impl Excuse {
-    /// Whether a member's last words say so.
+    /// Whether a member says so.
     fn is_in(self, words: &str) -> bool {
         let error = match self {
             Self::FailedSync => "input/output error",
@@ -203,7 +203,7 @@ impl Member {
         self.child = None;
         self.state = State::Dead;
         let words = self.last_words();
-        let excused = self.excuse.is_some_and(|excuse| excuse.is_in(&words));
+        let excused = self.excuse.is_some_and(|excuse| excuse.is_in(&self.said()));
         ensure!(excused, "member {} ended by itself ({status}), excuse {:?}:\n{words}", self.number, self.excuse);
         eprintln!("member {} ended by itself, as its disk made it ({status}):\n{words}", self.number);
         Ok(true)
@@ -214,10 +214,15 @@ impl Member {
         self.excuse = None;
     }
 
+    /// Its log since it was started.
+    fn said(&self) -> String {
+        let text = fs::read(self.directory.join("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&text[self.log_start.min(text.len())..]).into_owned()
+    }
+
     /// The end of its log since it was started.
     pub(crate) fn last_words(&self) -> String {
-        let text = fs::read(self.directory.join("server.log")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[self.log_start.min(text.len())..]);
+        let text = self.said();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }

@@ -1,6 +1,8 @@
 //! Histories that a correct store can leave, however odd they look.
 
-use keelkv_history::{Call, Deletion, RangeRead, Refusal, Restart, Span, Watch, WatchResponse, Window, check};
+use keelkv_history::{
+    Call, Deletion, Invariant, RangeRead, Refusal, Restart, Span, Watch, WatchResponse, Window, check,
+};
 
 use crate::world::{MS, World, answer, delete, passes, put, swap, swap_leased};
 
@@ -239,6 +241,21 @@ fn a_lease_that_is_asked_for_its_time_and_its_keys() {
     history.operations[race].returned += 5 * MS;
     history.settings.healthy = vec![Window { from: 0, to: u64::MAX }];
     passes(&history);
+}
+
+#[test]
+fn a_stale_answer_spoils_nothing_that_is_told_of_leases() {
+    let mut world = World::new();
+    world.grant(7, 5);
+    let read = world.get("a");
+    world.put_leased("a", "1", 7);
+    world.time(7, 4, 5, &["a"]);
+    let now = world.now;
+    let mut history = world.finish();
+    history.operations[read].invoked = now;
+    history.operations[read].returned = now + MS;
+    let found: Vec<Invariant> = check(&history).violations.iter().map(|violation| violation.invariant).collect();
+    assert_eq!(found, [Invariant::Linearizable]);
 }
 
 #[test]

@@ -129,9 +129,11 @@ pub(super) fn keys(findings: &mut Findings<'_>, lease: &Life) {
         let healthy = history.settings.is_healthy(operation.invoked, operation.returned);
         let floor = timeline.floors.before(operation.invoked).filter(|_| healthy);
         let from = floor.map_or(1, |floor| floor.revision);
-        let to = timeline.pace.last_by(operation.returned);
+        // What had been shown by then was there, even if a stale answer says otherwise.
+        let shown = timeline.floors.before(operation.returned).map_or(1, |floor| floor.revision);
+        let to = timeline.pace.last_by(operation.returned).max(shown);
         let first = states.partition_point(|(revision, _)| *revision <= from).saturating_sub(1);
-        let mut possible = states[first..].iter().take_while(|(revision, _)| *revision <= to.max(from));
+        let mut possible = states[first..].iter().take_while(|(revision, _)| *revision <= to);
         if found.len() != keys.len() || !possible.any(|(_, held)| held.iter().eq(found.iter().copied())) {
             findings.add(Focus::operation(index), || {
                 let names: Vec<String> = keys.iter().map(Blob::to_string).collect();
