@@ -37,7 +37,7 @@ async fn put(node: &Node, key: &str, value: &str) -> i64 {
 
 /// The identity of the same data directory at its next start, which is this one.
 fn started_again(before: Identity, now: &Node) -> Identity {
-    Identity { boot: before.boot + 1, run: now.identity().run, ..before }
+    Identity { boot: before.boot + 1, run: now.identity().run, earlier_runs: vec![before.run], ..before }
 }
 
 async fn get(node: &Node, key: &str) -> Option<Bytes> {

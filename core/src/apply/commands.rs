@@ -40,7 +40,7 @@ impl Machine {
             Body::LeaseRevoke(request) => self.lease_revoke(context, request).map(Reply::LeaseRevoke),
             Body::LeaseCheckpoint(request) => Ok(Reply::LeaseCheckpoint(self.lease_checkpoint(request))),
             Body::Alarm(request) => self.alarm(request).map(Reply::Alarm),
-            Body::MemberStarted(started) => self.member_started(started),
+            Body::MemberStarted(started) => self.member_started(started, context.command.format),
             Body::ClusterVersion(request) => {
                 self.set_cluster_version(request.ver.clone());
                 Ok(Reply::Done)

@@ -72,10 +72,14 @@ impl Machine {
 
     /// What a member says of itself when it has started. One that was removed meanwhile is told so; an older start
     /// than the one on record, or another data directory, changes nothing and is refused.
-    pub(super) fn member_started(&mut self, started: &MemberStarted) -> Result<Reply, ReadError> {
+    pub(super) fn member_started(&mut self, started: &MemberStarted, format: u32) -> Result<Reply, ReadError> {
         let member = self.member(started.id)?;
         let another = !member.incarnation.is_empty() && member.incarnation != started.incarnation;
-        let older = started.boot < member.boot || (started.boot == member.boot && started.run != member.run);
+        let older = if format < 2 {
+            started.boot < member.boot || (started.boot == member.boot && started.run != member.run)
+        } else {
+            member.run != 0 && started.run != member.run && !started.earlier_runs.contains(&member.run)
+        };
         if another || older {
             return Err(Code::MemberExist.into());
         }

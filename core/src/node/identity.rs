@@ -12,6 +12,8 @@ use crate::storage::engine::{Batch, StateEngine, Table};
 
 const KEY: &[u8] = b"identity";
 const FORMAT: u32 = 1;
+/// Runs that are kept, of those that came to nothing the newest.
+const RUNS: usize = 64;
 
 /// Whose a data directory is.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,9 @@ pub struct Identity {
     pub boot: u64,
     /// Random, made at this start.
     pub run: u64,
+    /// Earlier ones of this directory that may be on record in the cluster, oldest first. A directory that does not know
+    /// the one that is on record is an older state of it.
+    pub earlier_runs: Vec<u64>,
     /// The members that there were when the directory was made. They count until the log says more.
     pub members: Vec<MemberRecord>,
     /// Whether those founded the cluster, this one among them.
@@ -38,7 +43,16 @@ impl Identity {
         let mut incarnation = Vec::with_capacity(16);
         incarnation.extend(env.random().to_be_bytes());
         incarnation.extend(env.random().to_be_bytes());
-        Self { cluster_id, member_id, incarnation: incarnation.into(), boot: 0, run: 0, members, founder: false }
+        Self {
+            cluster_id,
+            member_id,
+            incarnation: incarnation.into(),
+            boot: 0,
+            run: 0,
+            earlier_runs: Vec::new(),
+            members,
+            founder: false,
+        }
     }
 
     /// Reads the identity of a state engine; `None` if it is new.
@@ -51,16 +65,37 @@ impl Identity {
             let text = format!("it was written by a newer release (format {format}): run that release or a newer one");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let IdentityRecord { cluster_id, member_id, incarnation, boot, members, founder, .. } = record;
+        let IdentityRecord { cluster_id, member_id, incarnation, boot, members, founder, runs, .. } = record;
         // Not as a part of the row, which is larger.
         let incarnation = Bytes::copy_from_slice(&incarnation);
-        Ok(Some(Self { cluster_id, member_id, incarnation, boot, run: 0, members, founder }))
+        Ok(Some(Self { cluster_id, member_id, incarnation, boot, run: 0, earlier_runs: runs, members, founder }))
     }
 
     /// Counts a start, and writes that durably.
     pub(super) fn begin(&mut self, env: &dyn Env, engine: &dyn StateEngine) -> io::Result<()> {
         self.boot += 1;
         self.run = env.random();
+        let record = engine.get(Table::Members, &self.member_id.to_be_bytes())?;
+        let record = record.map(MemberRecord::decode).transpose().map_err(io::Error::other)?;
+        // Once a run is known to be on record none before it comes there again.
+        if let Some(run) = record.map(|record| record.run).filter(|run| *run != 0) {
+            let place = self.earlier_runs.iter().position(|known| *known == run);
+            self.earlier_runs.splice(..place.map_or(0, |place| place + 1), [run]);
+        }
+        let surplus = self.earlier_runs.len().saturating_sub(RUNS);
+        if surplus > 0 {
+            self.earlier_runs.drain(1..=surplus);
+        }
+        engine.write(self.row(self.earlier_runs.clone()))?;
+        engine.flush()
+    }
+
+    /// The row to be written before this run may come on record.
+    pub(super) fn with_own_run(&self) -> Batch {
+        self.row([&self.earlier_runs[..], &[self.run]].concat())
+    }
+
+    fn row(&self, runs: Vec<u64>) -> Batch {
         let record = IdentityRecord {
             format: FORMAT,
             cluster_id: self.cluster_id,
@@ -69,11 +104,11 @@ impl Identity {
             boot: self.boot,
             members: self.members.clone(),
             founder: self.founder,
+            runs,
         };
         let mut batch = Batch::default();
         batch.put(Table::System, KEY, record.encode_to_vec());
-        engine.write(batch)?;
-        engine.flush()
+        batch
     }
 }
 

@@ -109,7 +109,7 @@ fn check_start(record: &MemberRecord, hello: &Hello) -> Result<(), String> {
              lost with that; remove the member and add it anew, with an empty data directory"
         ));
     }
-    if hello.boot < record.boot || (hello.boot == record.boot && hello.run != record.run) {
+    if hello.run != record.run && !hello.earlier_runs.contains(&record.run) {
         return Err(older(id));
     }
     Ok(())

@@ -4,7 +4,7 @@ use keelkv_proto::keelkv::{MemberStarted, MemberTable, command};
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 
 use super::Node;
-use crate::types::{COMMAND_FORMAT, Code, GrpcCode, Result};
+use crate::types::{COMMAND_FORMAT, Code, Error, GrpcCode, Result};
 
 /// The cluster version that goes with [`super::API_VERSION`].
 const CLUSTER_VERSION: &str = "3.7.0";
@@ -99,6 +99,10 @@ pub(super) async fn publish(node: &Node) -> Result<()> {
     if me.founder && !node.state.knows_members() {
         node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;
     }
+    // Whatever becomes of the request: this directory knows the run that may be on record then.
+    let unwritten = |error: std::io::Error| Error::new(Code::Internal, format!("cannot write who this is: {error}"));
+    node.backing.engine().write(me.with_own_run()).map_err(unwritten)?;
+    node.backing.flush().await.map_err(unwritten)?;
     let started = MemberStarted {
         id: me.member_id,
         name: node.config.name.clone(),
@@ -107,6 +111,7 @@ pub(super) async fn publish(node: &Node) -> Result<()> {
         boot: me.boot,
         run: me.run,
         command_format: COMMAND_FORMAT,
+        earlier_runs: me.earlier_runs.clone(),
     };
     node.propose(command::Body::MemberStarted(started)).await?;
     if node.config.cluster.force_new {

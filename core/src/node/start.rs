@@ -166,8 +166,8 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         lessor,
         backing,
     });
-    let Identity { cluster_id, member_id, ref incarnation, boot, run, .. } = node.identity;
-    let hello = Hello { cluster_id, member_id, incarnation: incarnation.clone(), boot, run };
+    let Identity { cluster_id, member_id, incarnation, boot, run, earlier_runs, .. } = node.identity.clone();
+    let hello = Hello { cluster_id, member_id, incarnation, boot, run, earlier_runs };
     node.config.cluster.transport.start(hello, Peers::new(&node));
     node.set_peers();
     spawn_tasks(&node, log);

@@ -42,6 +42,8 @@ pub struct Hello {
     pub boot: u64,
     /// Random, made at this start.
     pub run: u64,
+    /// Earlier ones of that directory that may be on record in the cluster.
+    pub earlier_runs: Vec<u64>,
 }
 
 /// Another member, and where it listens.

@@ -5,7 +5,7 @@ use keelkv_proto::etcdserverpb as pb;
 use super::Result;
 
 /// The newest format of [`keelkv_proto::keelkv::Command`] that this build can apply.
-pub const COMMAND_FORMAT: u32 = 1;
+pub const COMMAND_FORMAT: u32 = 2;
 
 /// The answer to an applied command. Headers inside carry the revision only: the member that sends
 /// the answer fills in its own ids and term.

@@ -21,6 +21,7 @@ async fn report(cluster: &Cluster, number: usize, command_format: u32) {
         boot: record.boot,
         run: record.run,
         command_format,
+        earlier_runs: Vec::new(),
     };
     cluster.node(0).propose(Body::MemberStarted(started)).await.expect("a quorum");
 }

@@ -27,8 +27,6 @@ impl World {
                     self.agenda.at(next, Action::Next);
                 }
             }
-            // Wrong disks are started once: each start counts one up on them, until nobody could tell that they are old.
-            Action::Start(host) if self.aside.contains_key(&host) => {}
             Action::Start(host) => self.start(host),
             Action::HealNetwork => {
                 self.trace.say("the network heals");

@@ -21,7 +21,7 @@ use keelkv_proto::mvccpb::KeyValue;
 
 use super::testing::{Bench, delete, put, range};
 use super::{Content, EntryAt};
-use crate::types::{Applied, Code, Reply, Revision};
+use crate::types::{Applied, COMMAND_FORMAT, Code, Reply, Revision};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

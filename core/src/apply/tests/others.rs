@@ -105,12 +105,22 @@ async fn members_and_version() {
         boot,
         run,
         command_format: 1,
+        earlier_runs: Vec::new(),
     };
-    bench.one(Body::MemberStarted(started(3, 2, 5))).unwrap();
-    bench.one(Body::MemberStarted(started(3, 2, 5))).unwrap();
-    assert_eq!(code(bench.one(Body::MemberStarted(started(3, 1, 5)))), Err(Code::MemberExist), "an older start");
-    assert_eq!(code(bench.one(Body::MemberStarted(started(3, 2, 6)))), Err(Code::MemberExist), "a copy");
-    let other = MemberStarted { incarnation: "j".into(), ..started(3, 3, 6) };
+    let knowing = |boot, run, earlier_runs: &[u64]| {
+        Body::MemberStarted(MemberStarted { earlier_runs: earlier_runs.to_vec(), ..started(3, boot, run) })
+    };
+    bench.one(knowing(1, 4, &[])).unwrap();
+    bench.one(knowing(2, 5, &[4])).unwrap();
+    bench.one(knowing(2, 5, &[4])).unwrap();
+    assert_eq!(code(bench.one(knowing(1, 4, &[]))), Err(Code::MemberExist), "an older start");
+    assert_eq!(code(bench.one(knowing(2, 6, &[4]))), Err(Code::MemberExist), "a copy");
+    assert_eq!(
+        code(bench.one(knowing(9, 7, &[4, 6]))),
+        Err(Code::MemberExist),
+        "an older state, however often started"
+    );
+    let other = MemberStarted { incarnation: "j".into(), earlier_runs: vec![5], ..started(3, 3, 6) };
     assert_eq!(code(bench.one(Body::MemberStarted(other))), Err(Code::MemberExist), "another directory");
     assert_eq!(code(bench.one(Body::MemberStarted(started(4, 1, 1)))), Err(Code::MemberNotFound));
 
@@ -152,13 +162,31 @@ async fn members_and_version() {
 async fn an_unknown_command_stops_the_machine() {
     let mut bench = Bench::new();
     let at = EntryAt { index: 1, term: 1 };
-    let newer = Command { format: 2, body: Some(Body::Put(put("a", ""))), ..Command::default() };
+    let newer = Command { format: COMMAND_FORMAT + 1, body: Some(Body::Put(put("a", ""))), ..Command::default() };
     let fault = bench.machine.apply_entry(at, Content::Commands(&[newer])).unwrap_err();
-    assert!(fault.to_string().contains("format 2, this build knows 1"), "{fault}");
+    let text = format!("format {}, this build knows {COMMAND_FORMAT}", COMMAND_FORMAT + 1);
+    assert!(fault.to_string().contains(&text), "{fault}");
     let mut bench = Bench::new();
     let unknown = Command { format: 1, ..Command::default() };
     assert!(bench.machine.apply_entry(at, Content::Commands(&[unknown])).is_err());
     let mut bench = Bench::new();
     bench.machine.apply_entry(at, Content::Blank).unwrap();
     assert!(bench.machine.apply_entry(at, Content::Blank).is_err(), "an entry is applied once");
+}
+
+#[tokio::test]
+async fn commands_of_the_first_format_count_starts() {
+    let mut bench = Bench::new();
+    bench.one(Body::Found(MemberTable { members: vec![MemberRecord { id: 3, ..MemberRecord::default() }] })).unwrap();
+    let mut started = |boot, run| {
+        let started = MemberStarted { id: 3, incarnation: "i".into(), boot, run, ..MemberStarted::default() };
+        let command = Command { format: 1, body: Some(Body::MemberStarted(started)), ..Command::default() };
+        let at = EntryAt { index: bench.machine.applied().index + 1, term: 2 };
+        let answers = bench.machine.apply_entry(at, Content::Commands(&[command])).unwrap();
+        answers.into_iter().next().unwrap().map(drop).map_err(|error| error.code())
+    };
+    assert_eq!(started(2, 5), Ok(()));
+    assert_eq!(started(2, 6), Err(Code::MemberExist));
+    assert_eq!(started(1, 5), Err(Code::MemberExist));
+    assert_eq!(started(3, 7), Ok(()));
 }

@@ -25,6 +25,7 @@ impl Introduction {
             incarnation: self.hello.incarnation.clone(),
             boot: self.hello.boot,
             run: self.hello.run,
+            earlier_runs: self.hello.earlier_runs.clone(),
             lane: match self.lane {
                 Lane::Control => 1,
                 Lane::Log => 2,
@@ -53,6 +54,7 @@ impl Introduction {
             incarnation: Bytes::copy_from_slice(&message.incarnation),
             boot: message.boot,
             run: message.run,
+            earlier_runs: message.earlier_runs,
         };
         let line = |text: String| text.chars().filter(|c| !c.is_control()).take(64).collect();
         Ok(Self { hello, lane, name: line(message.name), release: line(message.release) })

@@ -135,6 +135,7 @@ impl Maker {
             incarnation: Bytes::from_static(b"incarnation"),
             boot: self.boot,
             run: self.run,
+            earlier_runs: Vec::new(),
         };
         transport.start(hello, Arc::clone(&echo) as Arc<dyn PeerService>);
         Member { id: self.id, url, transport, echo }
