@@ -52,6 +52,7 @@ impl World {
         if self.converge().is_none() {
             return;
         }
+        self.check_leaders();
         self.collect();
         let mut history = self.scene.history.lock();
         history.settings.lease_bound = nanos(3 * self.plan.election_timeout + Duration::from_secs(2));
@@ -128,6 +129,21 @@ impl World {
                     return None;
                 }
                 _ => self.step(),
+            }
+        }
+    }
+
+    /// Who leads is one who may: a member that was not taken out, and no learner. All know the newest table.
+    fn check_leaders(&self) {
+        for (number, host) in &self.hosts {
+            let leads = host.with(|node| {
+                let (me, state) = (node.identity().member_id, node.state());
+                node.is_leader().then(|| (state.is_removed(me), state.is_learner(me)))
+            });
+            match leads.flatten() {
+                Some((true, _)) => self.trace.violate(format!("m{number} leads, and was removed")),
+                Some((_, true)) => self.trace.violate(format!("m{number} leads, and is a learner")),
+                _ => {}
             }
         }
     }

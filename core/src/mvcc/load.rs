@@ -9,6 +9,7 @@ use super::history;
 use super::key_state::{Known, Versions};
 use super::store::Store;
 use super::tree::Tree;
+use crate::env::planted;
 use crate::storage::backing::Backing;
 use crate::types::Revision;
 
@@ -76,9 +77,16 @@ impl Store {
 
     /// [`Store::load`] again, when the rows were replaced by others.
     pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
-        let (current, compacted) = (applied.revision, applied.compact_revision);
+        let (mut current, compacted) = (applied.revision, applied.compact_revision);
         let mut changes = Changes::default();
-        history::visit(&self.backing, current, |row| changes.push(&row.record.key, row.at, row.known()))?;
+        let mut newest = 1;
+        history::visit(&self.backing, current, |row| {
+            newest = row.at.main;
+            changes.push(&row.record.key, row.at, row.known());
+        })?;
+        if planted::is("revision-from-rows") {
+            current = newest;
+        }
         let mut order = order(&changes).into_iter().map(|place| changes.get(place)).peekable();
         let keys = std::iter::from_fn(|| {
             loop {

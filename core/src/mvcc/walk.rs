@@ -14,6 +14,7 @@ use super::history::{self, Row};
 use super::key_index::KeyIndex;
 use super::store::Store;
 use super::view::View;
+use crate::env::planted;
 use crate::storage::engine::{Batch, EngineRead, Table};
 use crate::types::{KeyRange, Revision};
 
@@ -127,7 +128,8 @@ impl Walk {
                 delete(&mut batch, Table::History, replaced);
                 delete(&mut batch, Table::Values, replaced);
             }
-            if row.record.tombstone && row.at.main < to {
+            let removes_all = planted::is("deletion-compacted") || planted::is("revision-from-rows");
+            if row.record.tombstone && (row.at.main < to || removes_all) {
                 delete(&mut batch, Table::History, row.at);
             }
         }

@@ -9,6 +9,7 @@ use openraft::ReadPolicy;
 
 use super::Node;
 use crate::consensus::{LogId, wire};
+use crate::env::planted;
 use crate::lease::LeaseTime;
 use crate::peer::{CallError, Lane};
 use crate::types::{Code, Error, Result};
@@ -30,7 +31,8 @@ impl Node {
 
     /// The same of this member, if it leads: a quorum has confirmed that after this was called.
     pub(super) async fn own_read_index(&self) -> Option<LogId> {
-        let ask = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let policy = if planted::is("lease-read") { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+        let ask = self.raft.get_read_linearizer(policy);
         let timeout = self.env.sleep(self.config.election_timeout);
         tokio::select! {
             biased;
@@ -82,7 +84,7 @@ impl Node {
             }
             return Ok(0);
         }
-        if !self.leadership.alone() {
+        if !self.leadership.alone() && !planted::is("renewal-unconfirmed") {
             self.linearizable().await?;
             if !self.is_leader() {
                 return Err(Code::LeaderChanged.into());
