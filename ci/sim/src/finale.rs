@@ -52,7 +52,7 @@ impl World {
         if self.converge().is_none() {
             return;
         }
-        self.check_leaders();
+        self.check_voters();
         self.collect();
         let mut history = self.scene.history.lock();
         history.settings.lease_bound = nanos(3 * self.plan.election_timeout + Duration::from_secs(2));
@@ -133,19 +133,15 @@ impl World {
         }
     }
 
-    /// Who leads is one who may: a member that was not taken out, and no learner. All know the newest table.
-    fn check_leaders(&self) {
-        for (number, host) in &self.hosts {
-            let leads = host.with(|node| {
-                let (me, state) = (node.identity().member_id, node.state());
-                node.is_leader().then(|| (state.is_removed(me), state.is_learner(me)))
-            });
-            match leads.flatten() {
-                Some((true, _)) => self.trace.violate(format!("m{number} leads, and was removed")),
-                Some((_, true)) => self.trace.violate(format!("m{number} leads, and is a learner")),
-                _ => {}
-            }
-        }
+    /// Who votes is meant to, as all members say now.
+    fn check_voters(&self) {
+        let members = self
+            .hosts
+            .values()
+            .filter_map(|host| host.with(|node| (node.status().applied_index, node.state().members())));
+        let newest = members.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
+        let meant = newest.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+        self.observer.check_voters(&meant);
     }
 
     /// Watches that are open have had time for everything up to a revision.

@@ -105,9 +105,11 @@ fn child(options: &Options, seed: u64) -> Story {
         Err(error) => broken(format!("cannot run the simulator: {error}")),
         Ok(output) => match serde_json::from_slice(&output.stdout) {
             Ok(story) => story,
-            Err(_) => {
-                broken(format!("a process ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
-            }
+            Err(_) => broken(format!(
+                "a process ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
         },
     }
 }

@@ -19,7 +19,7 @@ impl Machine {
     pub async fn begin_install(&mut self) -> Result<(), Fault> {
         if let Some(compactor) = self.compactor.take() {
             if planted::is("install-beside-walk") {
-                drop(compactor);
+                std::mem::forget(compactor);
             } else {
                 compactor.stop().await;
             }

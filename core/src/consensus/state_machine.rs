@@ -108,7 +108,7 @@ impl StateMachine {
         }
         self.machine.finish_install(&self.env, &self.around.aside).await.map_err(io::Error::other)?;
         // Before another entry is applied: the next start would take the state back behind that.
-        if !planted::is("installed-again") {
+        if !planted::is("installed-again") && !planted::is("install-not-sealed") {
             state.remove(&self.around.aside).await?;
         }
         self.around.digests.restart(self.machine.applied());

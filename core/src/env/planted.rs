@@ -40,9 +40,8 @@ mod bugs {
         // Compaction.
         ("compaction-off-by-one", "a revision more than was asked for is compacted"),
         ("deletion-compacted", "the deletion at the compaction's own revision is removed, too"),
-        ("revision-from-rows", "a start takes the newest row that compactions have left for the newest revision"),
+        ("revision-from-rows", "a start takes the newest revision that compactions have left a row of for that of the store"),
         ("txn-asks-the-walk", "a transaction may read what is compacted, until its member has removed the rows"),
-        ("walk-ignores-readers", "rows are removed while a read that began before the compaction goes on"),
         // States that travel.
         ("install-keeps-watchers", "watchers are not told that another state has taken the place of this one"),
         ("install-keeps-leases", "the clocks of leases are not told of it"),
@@ -62,11 +61,11 @@ mod bugs {
         ("older-disk-admitted", "a member with an older copy of its disk is taken for itself"),
         // From requests to answers.
         ("forward-again", "an entry is forwarded again although it may have been taken"),
-        ("answers-of-earlier-run", "an entry from before the start answers requests of now"),
+        ("answers-of-another", "an entry of another member, or of an earlier run, answers requests of this one"),
         ("read-index-skipped", "a read does not ask the leader"),
         ("read-joins-question", "a read is let in by a question that was asked before it came"),
         ("read-before-applied", "a read is let in before what it has to see is applied"),
-        ("lease-read", "a leader that was heard lately answers without asking the others"),
+        ("alone-for-ever", "who once was the only voter does not ask others who joined"),
         // Leases.
         ("old-leader-revokes", "a revocation counts although another leader has extended the lease"),
         ("renewal-unconfirmed", "a renewal is acknowledged by who does not lead any more"),

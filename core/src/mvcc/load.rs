@@ -11,6 +11,7 @@ use super::store::Store;
 use super::tree::Tree;
 use crate::env::planted;
 use crate::storage::backing::Backing;
+use crate::storage::engine::{EngineRead, Table};
 use crate::types::Revision;
 
 /// All changes of the history, in its order. Few large allocations: a start must not take more memory than what it
@@ -79,13 +80,11 @@ impl Store {
     pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
         let (mut current, compacted) = (applied.revision, applied.compact_revision);
         let mut changes = Changes::default();
-        let mut newest = 1;
-        history::visit(&self.backing, current, |row| {
-            newest = row.at.main;
-            changes.push(&row.record.key, row.at, row.known());
-        })?;
+        history::visit(&self.backing, current, |row| changes.push(&row.record.key, row.at, row.known()))?;
         if planted::is("revision-from-rows") {
-            current = newest;
+            let rows = self.backing.scan(Table::Revisions, &[], &[], usize::MAX)?;
+            let newest = rows.last().and_then(|(key, _)| key[..].try_into().ok());
+            current = newest.map_or(1, i64::from_be_bytes);
         }
         let mut order = order(&changes).into_iter().map(|place| changes.get(place)).peekable();
         let keys = std::iter::from_fn(|| {

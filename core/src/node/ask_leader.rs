@@ -31,8 +31,7 @@ impl Node {
 
     /// The same of this member, if it leads: a quorum has confirmed that after this was called.
     pub(super) async fn own_read_index(&self) -> Option<LogId> {
-        let policy = if planted::is("lease-read") { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
-        let ask = self.raft.get_read_linearizer(policy);
+        let ask = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
         let timeout = self.env.sleep(self.config.election_timeout);
         tokio::select! {
             biased;

@@ -29,7 +29,8 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             return;
         }
         // Nobody else needs the log of a member that is alone.
-        let kept = if node.leadership.alone() { 0 } else { node.config.snapshot_catchup_entries };
+        let needed = !node.leadership.alone() && !planted::is("purge-before-durable");
+        let kept = if needed { node.config.snapshot_catchup_entries } else { 0 };
         if let Some(last) = index.min(taken(&node)).saturating_sub(kept).checked_sub(1)
             && node.raft.trigger().purge_log(last).await.is_err()
         {
