@@ -238,10 +238,12 @@ fn late(findings: &mut Findings<'_>, lease: &Life) {
         operation.returned + if operation.is_unknown() { settings.lease_bound } else { 0 }
     });
     let (Some(renewed), Some(ttl)) = (counted.max(), lease.promises.iter().map(|(ttl, _)| *ttl).max()) else { return };
-    let due = renewed + ttl as u64 * SECOND + settings.lease_bound;
-    if !settings.healthy.iter().any(|window| window.from <= renewed && due <= window.to) {
-        return;
-    }
+    // A new leader may give a lease all of its time once more, but there is none within a window.
+    let ends = settings.healthy.iter().filter_map(|window| {
+        let due = renewed.max(window.from) + ttl as u64 * SECOND + settings.lease_bound;
+        (due <= window.to).then_some(due)
+    });
+    let Some(due) = ends.min() else { return };
     let last = if timeline.store.now().leased(lease.id).is_empty() { None } else { Some(timeline.last() + 1) };
     let Some(end) = last.or_else(|| lease.deaths.last().copied()) else { return };
     let there = timeline.pace.absent(end);
