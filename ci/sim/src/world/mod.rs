@@ -178,10 +178,15 @@ impl World {
         }
     }
 
+    /// Starts a host, unless it is no more, or waits for its own disks: with older ones it starts once only. More
+    /// starts would overtake those of the true ones, by which the others tell them apart.
     pub(crate) fn start(&mut self, number: usize) {
-        if self.retired.contains(&number) {
-            return;
+        if !self.retired.contains(&number) && !self.aside.contains_key(&number) {
+            self.begin(number);
         }
+    }
+
+    fn begin(&mut self, number: usize) {
         let drift = if self.plan.drifts { self.random.random_range(-MOST_DRIFT_PPM..=MOST_DRIFT_PPM) } else { 0 };
         let mut host = self.hosts.remove(&number).unwrap_or_else(|| Host::new(number, drift));
         if !host.is_up() {
