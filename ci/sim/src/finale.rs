@@ -53,6 +53,7 @@ impl World {
         if self.converge().is_none() {
             return;
         }
+        self.check_voters();
         self.collect();
         let mut history = self.scene.history.lock();
         history.settings.lease_bound = nanos(3 * self.plan.election_timeout + Duration::from_secs(2));
@@ -132,6 +133,17 @@ impl World {
                 _ => self.step(),
             }
         }
+    }
+
+    /// Who votes is meant to, as all members say now.
+    fn check_voters(&self) {
+        let members = self
+            .hosts
+            .values()
+            .filter_map(|host| host.with(|node| (node.status().applied_index, node.state().members())));
+        let newest = members.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
+        let meant = newest.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+        self.observer.check_voters(&meant);
     }
 
     /// Watches that are open have had time for everything up to a revision.

@@ -42,6 +42,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if options.bugs {
+        return list_bugs();
+    }
     if options.story {
         return tell(&options);
     }
@@ -83,7 +86,25 @@ fn plant(name: &str) -> Result<(), String> {
     keelkv_core::env::planted::plant(name)
 }
 
+/// A line for each.
+#[cfg(feature = "planted")]
+fn list_bugs() -> ExitCode {
+    for (name, about) in keelkv_core::env::planted::BUGS {
+        println!("{name}: {about}");
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(not(feature = "planted"))]
+const NOT_PLANTED: &str = "bugs are planted by ci/sim/run only: it builds another simulator for that";
+
 #[cfg(not(feature = "planted"))]
 fn plant(_name: &str) -> Result<(), String> {
-    Err("bugs are planted by ci/sim/run only: it builds another simulator for that".to_owned())
+    Err(NOT_PLANTED.to_owned())
+}
+
+#[cfg(not(feature = "planted"))]
+fn list_bugs() -> ExitCode {
+    println!("{NOT_PLANTED}");
+    ExitCode::FAILURE
 }

@@ -12,6 +12,7 @@ ci/sim/run [FIRST [COUNT]] [options]
   --resume FILE     append what each seed came to, and skip those that are there
   --keep-going      do not stop at the first violation
   --planted NAME    plant a bug, stop when it is found
+  --bugs            tell which bugs there are to be planted
   --log             tell what members log, for one seed
   --story           one seed, as JSON";
 
@@ -26,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) resume: Option<PathBuf>,
     pub(crate) keep_going: bool,
     pub(crate) planted: Option<String>,
+    pub(crate) bugs: bool,
     pub(crate) log: bool,
     pub(crate) story: bool,
 }
@@ -42,6 +44,7 @@ impl Options {
             resume: None,
             keep_going: false,
             planted: None,
+            bugs: false,
             log: false,
             story: false,
         };
@@ -58,6 +61,7 @@ impl Options {
                 "--resume" => options.resume = Some(arguments.next().ok_or("a file is missing")?.into()),
                 "--keep-going" => options.keep_going = true,
                 "--planted" => options.planted = Some(arguments.next().ok_or("a name is missing")?),
+                "--bugs" => options.bugs = true,
                 "--log" => options.log = true,
                 "--story" => options.story = true,
                 other if places < 2 && !other.starts_with('-') => {

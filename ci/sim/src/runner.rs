@@ -21,6 +21,7 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
     let todo: Vec<u64> = (options.first..options.first + options.count).filter(|seed| !done.contains(seed)).collect();
     let todo = Mutex::new(todo.into_iter());
     let (totals, stop) = (Mutex::new(Totals::default()), AtomicBool::new(false));
+    let found = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
@@ -33,8 +34,10 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
                         println!("cannot write what became of seed {seed}: {error}");
                         stop.store(true, Ordering::Relaxed);
                     }
-                    if story.violation.is_some() {
+                    if let Some(violation) = &story.violation {
                         tell(options, &story);
+                        let first = violation.lines().next().unwrap_or_default();
+                        found.lock().get_or_insert(format!("seed {}: {first}", story.seed));
                         stop.fetch_or(!options.keep_going || options.planted.is_some(), Ordering::Relaxed);
                     } else if options.count == 1 {
                         println!("{story}");
@@ -46,9 +49,12 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
     let totals = totals.into_inner();
     println!("{totals}");
     if let Some(name) = &options.planted {
-        let found = totals.failed() > 0;
-        println!("the bug {name} is {}", if found { "found" } else { "not found" });
-        return Ok(found);
+        let found = found.into_inner();
+        println!(
+            "the bug {name} is {}",
+            found.as_deref().map_or("not found".to_owned(), |how| format!("found, {how}"))
+        );
+        return Ok(found.is_some());
     }
     for what in totals.rare() {
         println!("too rare to be tested: {what}");
@@ -99,9 +105,11 @@ fn child(options: &Options, seed: u64) -> Story {
         Err(error) => broken(format!("cannot run the simulator: {error}")),
         Ok(output) => match serde_json::from_slice(&output.stdout) {
             Ok(story) => story,
-            Err(_) => {
-                broken(format!("a process ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
-            }
+            Err(_) => broken(format!(
+                "a process ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
         },
     }
 }

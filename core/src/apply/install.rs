@@ -18,11 +18,17 @@ impl Machine {
     /// leaves part of either state: whoever has the other one must [`take_over`] it at the next start.
     pub async fn begin_install(&mut self) -> Result<(), Fault> {
         if let Some(compactor) = self.compactor.take() {
-            compactor.stop().await;
+            if planted::is("install-beside-walk") {
+                std::mem::forget(compactor);
+            } else {
+                compactor.stop().await;
+            }
         }
         let store = self.writer.store();
         store.begin_replacing();
-        store.backing().clear().await?;
+        if !planted::is("install-onto-the-old") {
+            store.backing().clear().await?;
+        }
         Ok(())
     }
 
@@ -56,7 +62,9 @@ impl Machine {
         self.writer = Writer::new(Arc::clone(&store));
         self.set_applied(applied);
         self.compactor = Some(Compactor::start(env, &store)?);
-        self.sinks.leases.reset(self.state.leases());
+        if !planted::is("install-keeps-leases") {
+            self.sinks.leases.reset(self.state.leases());
+        }
         if !planted::is("install-keeps-watchers") {
             self.sinks.events.reset(self.writer.current());
         }

@@ -9,6 +9,7 @@ use keelkv_proto::etcdserverpb::{
 };
 
 use super::machine::{Context, Machine};
+use crate::env::planted;
 use crate::mvcc::{self, Changes, Count, LeaseMove, ReadError};
 use crate::types::KeyRange;
 
@@ -78,7 +79,9 @@ impl Machine {
         let (mut value, mut lease) = (request.value.clone(), request.lease);
         let mut prev_kv = None;
         if request.prev_kv || request.ignore_value {
-            prev_kv = self.writer.view(changes).get_value(&request.key)?;
+            let view = self.writer.view(changes);
+            let view = if planted::is("stale-prev-kv") { view.before_entry() } else { view };
+            prev_kv = view.get_value(&request.key)?;
             if request.ignore_value {
                 // The key can be gone only if this transaction deleted it after its check.
                 value = prev_kv.as_ref().map_or_else(Bytes::new, |kv| kv.value.clone());
@@ -125,7 +128,7 @@ impl Machine {
             return;
         }
         let mut leases = self.state.leases.write();
-        if moved.from != 0 {
+        if moved.from != 0 && !planted::is("lease-keeps-key") {
             leases.detach(moved.from, &moved.key);
         }
         if moved.to != 0 {

@@ -8,6 +8,7 @@ use openraft::{EmptyNode, Membership};
 use prost::Message;
 
 use super::{LogId, StoredMembership};
+use crate::env::planted;
 
 /// Writes the membership that a log entry establishes.
 pub fn encode_membership(membership: &Membership<u64, EmptyNode>) -> Vec<u8> {
@@ -52,7 +53,10 @@ fn to_record(membership: &Membership<u64, EmptyNode>, established: Option<&LogId
 }
 
 fn from_record(record: RaftMembership) -> io::Result<Membership<u64, EmptyNode>> {
-    let voters: Vec<BTreeSet<u64>> = record.voters.into_iter().map(|set| set.ids.into_iter().collect()).collect();
+    let mut voters: Vec<BTreeSet<u64>> = record.voters.into_iter().map(|set| set.ids.into_iter().collect()).collect();
+    if planted::is("learners-counted") {
+        voters.iter_mut().for_each(|voters| voters.extend(&record.members));
+    }
     let nodes: BTreeMap<u64, EmptyNode> = record.members.into_iter().map(|id| (id, EmptyNode {})).collect();
     Membership::new(voters, nodes).map_err(damaged)
 }

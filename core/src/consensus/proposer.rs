@@ -25,7 +25,7 @@ use prost::Message;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Origin, Packed};
-use crate::env::Env;
+use crate::env::{Env, planted};
 use crate::types::{Applied, Code, Error};
 
 /// Entries on their way at a time: enough to keep the disk and the state machine both busy.
@@ -196,7 +196,8 @@ impl Proposer {
     /// An entry was applied here: if it is one of this run, whoever waits is answered.
     pub(super) fn applied(&self, origin: Origin, answers: Vec<Applied>) {
         let own = self.shared.origin;
-        if (origin.member, origin.run) != (own.member, own.run) {
+        let is_own = (origin.member, origin.run) == (own.member, own.run);
+        if !is_own && !planted::is("answers-of-another") {
             return;
         }
         if let Some(landed) = self.shared.take(origin.flight) {

@@ -17,7 +17,7 @@ use super::{
     encode_stored_membership, log_id,
 };
 use crate::apply::{Content, EntryAt, Export, Machine};
-use crate::env::{Aside, Env};
+use crate::env::{Aside, Env, planted};
 use crate::storage::backing::Backing;
 
 /// A snapshot with the place in the log that it stands for.
@@ -65,13 +65,14 @@ impl StateMachine {
     /// A state machine that goes on where `machine` stands.
     pub fn new(env: &Arc<dyn Env>, machine: Machine, around: Around) -> io::Result<Self> {
         let Meta { last_log_id, last_membership } = meta(machine.applied())?;
+        let ahead_until = if planted::is("entry-skipped-after-restart") { machine.applied().index + 1 } else { 0 };
         Ok(Self {
             env: Arc::clone(env),
             machine,
             membership: last_membership,
             has_snapshot: last_log_id.is_some(),
             last_applied: last_log_id,
-            ahead_until: 0,
+            ahead_until,
             around,
         })
     }
@@ -98,14 +99,18 @@ impl StateMachine {
     }
 
     async fn install(&mut self, meta: &Meta, mut state: SnapshotData) -> io::Result<()> {
-        state.seal(&self.around.aside).await?;
+        if !planted::is("install-not-sealed") {
+            state.seal(&self.around.aside).await?;
+        }
         self.machine.begin_install().await.map_err(io::Error::other)?;
         while let Some(chunk) = state.next_chunk(&self.around.aside).await? {
             self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;
         }
         self.machine.finish_install(&self.env, &self.around.aside).await.map_err(io::Error::other)?;
         // Before another entry is applied: the next start would take the state back behind that.
-        state.remove(&self.around.aside).await?;
+        if !planted::is("installed-again") && !planted::is("install-not-sealed") {
+            state.remove(&self.around.aside).await?;
+        }
         self.around.digests.restart(self.machine.applied());
         self.around.applied.send_replace(self.machine.applied().index);
         self.membership = meta.last_membership.clone();

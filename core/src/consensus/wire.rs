@@ -7,6 +7,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeader
 use prost::Message;
 
 use super::{Entry, LeaderId, LogId, Payload, RaftConfig, Vote, log_id};
+use crate::env::planted;
 use crate::storage::log::Content;
 
 /// Why bytes from another member are not what they should be: a line for the log.
@@ -65,11 +66,9 @@ pub fn vote_request(rpc: &VoteRequest<RaftConfig>) -> peer::VoteRequest {
 }
 
 pub fn to_vote_request(request: peer::VoteRequest) -> Result<VoteRequest<RaftConfig>, Unreadable> {
-    Ok(VoteRequest {
-        vote: vote(request.ballot)?,
-        last_log_id: request.last.map(at),
-        leadership_transfer: request.transfer,
-    })
+    let last =
+        if planted::is("any-log-elected") { Some(LogPosition { term: u64::MAX, index: 0 }) } else { request.last };
+    Ok(VoteRequest { vote: vote(request.ballot)?, last_log_id: last.map(at), leadership_transfer: request.transfer })
 }
 
 pub fn vote_answer(response: &VoteResponse<RaftConfig>) -> peer::VoteAnswer {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::LessorOptions;
+use crate::env::planted;
 
 /// A new leader takes over this many leases at a time.
 const ADOPT_CHUNK: usize = 4096;
@@ -112,7 +113,9 @@ impl Times {
         if lease.reign != reign.number {
             let from = reign.from;
             lease.reign = reign.number;
-            lease.expiry = from + seconds(lease.counted_s());
+            if lease.expiry == Duration::MAX || !planted::is("earlier-reign-counts") {
+                lease.expiry = from + seconds(lease.counted_s());
+            }
             lease.due = lease.expiry;
             lease.checkpoint_due = None;
             self.expiries.insert((lease.due, id));
@@ -233,7 +236,7 @@ impl LeaseTable {
         self.times.reigns += 1;
         let (number, ended) = (self.times.reigns, CancellationToken::new());
         self.times.reign = Some(Reign { term, ended, number, from: now + extension });
-        self.adopt_from = Some(i64::MIN);
+        self.adopt_from = (!planted::is("leases-not-adopted")).then_some(i64::MIN);
     }
 
     /// Ends the reign, if there is one: no lease expires here any more.

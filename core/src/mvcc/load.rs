@@ -9,7 +9,9 @@ use super::history;
 use super::key_state::{Known, Versions};
 use super::store::Store;
 use super::tree::Tree;
+use crate::env::planted;
 use crate::storage::backing::Backing;
+use crate::storage::engine::{EngineRead, Table};
 use crate::types::Revision;
 
 /// All changes of the history, in its order. Few large allocations: a start must not take more memory than what it
@@ -76,9 +78,14 @@ impl Store {
 
     /// [`Store::load`] again, when the rows were replaced by others.
     pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
-        let (current, compacted) = (applied.revision, applied.compact_revision);
+        let (mut current, compacted) = (applied.revision, applied.compact_revision);
         let mut changes = Changes::default();
         history::visit(&self.backing, current, |row| changes.push(&row.record.key, row.at, row.known()))?;
+        if planted::is("revision-from-rows") {
+            let rows = self.backing.scan(Table::Revisions, &[], &[], usize::MAX)?;
+            let newest = rows.last().and_then(|(key, _)| key[..].try_into().ok());
+            current = newest.map_or(1, i64::from_be_bytes);
+        }
         let mut order = order(&changes).into_iter().map(|place| changes.get(place)).peekable();
         let keys = std::iter::from_fn(|| {
             loop {

@@ -12,6 +12,7 @@ use keelkv_proto::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, T
 use super::read_error::ReadError;
 use super::steps::{Batch, Budget};
 use super::view::{self, Found, View};
+use crate::env::planted;
 use crate::types::{Code, KeyRange};
 
 /// For a transaction and those nested in the branches that are taken, in the order in which they
@@ -25,6 +26,7 @@ pub(crate) fn branch(txn: &TxnRequest, succeeded: bool) -> &[RequestOp] {
 
 /// Decides all comparisons.
 pub(crate) fn path(view: View<'_>, txn: &TxnRequest) -> Result<Path, ReadError> {
+    let view = if planted::is("stale-compare") { view.before_entry() } else { view };
     let mut path = Path::with_capacity(1);
     extend_path(view, txn, &mut path)?;
     Ok(path)

@@ -70,6 +70,11 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
+    /// As readers see it: without what the log entry that is being applied has changed. A bug if the entry reads it.
+    pub(crate) fn before_entry(self) -> Self {
+        Self { revision: self.store.current(), ..self }
+    }
+
     /// One key.
     pub(crate) fn get(&self, key: &Bytes) -> Result<Option<Found>, ReadError> {
         let state = self.store.index.read().state(key, self.revision);

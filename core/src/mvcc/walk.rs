@@ -14,6 +14,7 @@ use super::history::{self, Row};
 use super::key_index::KeyIndex;
 use super::store::Store;
 use super::view::View;
+use crate::env::planted;
 use crate::storage::engine::{Batch, EngineRead, Table};
 use crate::types::{KeyRange, Revision};
 
@@ -127,11 +128,12 @@ impl Walk {
                 delete(&mut batch, Table::History, replaced);
                 delete(&mut batch, Table::Values, replaced);
             }
-            if row.record.tombstone && row.at.main < to {
+            if row.record.tombstone && (row.at.main < to || planted::is("deletion-compacted")) {
                 delete(&mut batch, Table::History, row.at);
             }
         }
-        let revisions: BTreeSet<i64> = rows.iter().map(|row| row.at.main).filter(|main| *main < to).collect();
+        let gone = |main: &i64| *main < to || planted::is("revision-from-rows");
+        let revisions: BTreeSet<i64> = rows.iter().map(|row| row.at.main).filter(gone).collect();
         for main in revisions {
             batch.delete(Table::Revisions, main.to_be_bytes().to_vec());
         }

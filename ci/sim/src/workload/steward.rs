@@ -51,6 +51,8 @@ impl Steward {
             };
             self.pause(0..3_000).await;
             self.compact().await;
+            // There may be room again, and the alarm stands all the same.
+            self.pause(0..2_000).await;
             let to = self.scene.clock.stamp();
             self.scene.history.lock().alarms[place].to = to;
             for alarm in alarms {

@@ -250,7 +250,7 @@ impl World {
 
     /// A member with the wrong disks runs for a while. Clients do not come to it.
     fn begin_aside(&mut self, number: usize) {
-        self.start(number);
+        self.begin(number);
         let until = self.clock.now() + self.random.random_range(500_000_000..4_000_000_000);
         self.agenda.at(until, Action::PutBack(number));
     }

@@ -40,6 +40,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<Clock>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) scene: Arc<Scene>,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) hosts: BTreeMap<usize, Host>,
     pub(crate) network: Arc<Network>,
     random: ChaCha8Rng,
@@ -75,7 +76,8 @@ impl World {
         trace.say(format!("seed {seed}: {plan:?}"));
         let usual = Way { loss: plan.loss, twice: plan.twice, ..Way::GOOD };
         let observer = Observer::new(Arc::clone(&clock), Arc::clone(&trace));
-        let network = Network::new(Arc::clone(&clock), Arc::clone(&trace), observer, random.random(), usual);
+        let network =
+            Network::new(Arc::clone(&clock), Arc::clone(&trace), Arc::clone(&observer), random.random(), usual);
         let founder = |number| Founder { name: format!("m{number}"), peer_urls: vec![Network::url(number)] };
         let founders: Vec<Founder> = (0..plan.members).map(founder).collect();
         let mut agenda = Agenda::default();
@@ -105,6 +107,7 @@ impl World {
             clock,
             trace,
             scene,
+            observer,
         };
         world.let_clients_in();
         world
@@ -175,10 +178,15 @@ impl World {
         }
     }
 
+    /// Starts a host, unless it is no more, or waits for its own disks: with older ones it starts once only. More
+    /// starts would overtake those of the true ones, by which the others tell them apart.
     pub(crate) fn start(&mut self, number: usize) {
-        if self.retired.contains(&number) {
-            return;
+        if !self.retired.contains(&number) && !self.aside.contains_key(&number) {
+            self.begin(number);
         }
+    }
+
+    fn begin(&mut self, number: usize) {
         let drift = if self.plan.drifts { self.random.random_range(-MOST_DRIFT_PPM..=MOST_DRIFT_PPM) } else { 0 };
         let mut host = self.hosts.remove(&number).unwrap_or_else(|| Host::new(number, drift));
         if !host.is_up() {

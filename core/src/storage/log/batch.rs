@@ -59,6 +59,8 @@ impl BatchHeader {
     /// The header at the start of `bytes`, if one of this segment is there.
     pub(super) fn read(bytes: &[u8], segment: &Segment) -> Option<Self> {
         let header = bytes.get(..BATCH_HEADER)?;
+        // What a recycled segment held before is kept out three times: here, by the seed of the checksums, and by
+        // the sequence. Only a bug that passes over all of them reads it.
         let of_another = u64_at(header, 32) != segment.generation && !planted::is("recycled-segment-read");
         if u32_at(header, 0) != MAGIC || of_another {
             return None;

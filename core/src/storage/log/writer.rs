@@ -279,7 +279,9 @@ impl Writer {
                 self.written.vote = Some(*vote);
             }
             Work::TruncateAfter(last) => {
-                self.record(Record::TruncateAfter(*last), Reach::Entries)?;
+                if !planted::is("truncation-not-logged") {
+                    self.record(Record::TruncateAfter(*last), Reach::Entries)?;
+                }
                 self.written.last = *last;
             }
             Work::Idle => {
@@ -346,7 +348,9 @@ impl Writer {
     fn write_state(&mut self) {
         let start = BatchHeader::begin(&mut self.buffer);
         Record::Last(self.written.last).write(&mut self.buffer);
-        self.written.vote.into_iter().for_each(|vote| Record::Vote(vote).write(&mut self.buffer));
+        if !planted::is("vote-not-carried") {
+            self.written.vote.into_iter().for_each(|vote| Record::Vote(vote).write(&mut self.buffer));
+        }
         self.written.committed.into_iter().for_each(|id| Record::Committed(id).write(&mut self.buffer));
         self.written.purged.into_iter().for_each(|id| Record::Purge(id).write(&mut self.buffer));
         self.batch = Some(start);

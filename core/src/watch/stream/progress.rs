@@ -6,7 +6,7 @@ use std::time::Duration;
 use keelkv_proto::etcdserverpb::WatchResponse;
 
 use super::Stream;
-use crate::env::Env;
+use crate::env::{Env, planted};
 use crate::watch::mailbox::Item;
 use crate::watch::watcher::Stage;
 
@@ -56,9 +56,10 @@ impl Stream {
                 continue;
             }
             wanted = true;
-            if idle && registry.is_live(watcher.entry) && watcher.start <= registry.published {
-                self.pending
-                    .push_back(Item::Progress { watch_id: Some(watcher.watch_id), revision: registry.published });
+            let begins = watcher.start <= registry.published || planted::is("future-watch-progress");
+            if idle && registry.is_live(watcher.entry) && begins {
+                let revision = registry.published + i64::from(planted::is("progress-too-high"));
+                self.pending.push_back(Item::Progress { watch_id: Some(watcher.watch_id), revision });
             }
             watcher.idle = Some(true);
         }
@@ -73,7 +74,8 @@ impl Stream {
         let hub = std::sync::Arc::clone(&self.hub);
         let registry = hub.registry.lock();
         self.collect();
-        let nothing_to_come = self.compacted == 0 && registry.all_live(self.id);
+        let all_live = registry.all_live(self.id) || planted::is("progress-while-behind");
+        let nothing_to_come = self.compacted == 0 && all_live;
         if nothing_to_come && latest_start <= registry.published {
             self.pending.push_back(Item::Progress { watch_id: None, revision: registry.published });
             self.requested += 1;

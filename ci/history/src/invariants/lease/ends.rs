@@ -113,8 +113,8 @@ pub(super) fn late(findings: &mut Findings<'_>, lease: &Life) {
     }
 }
 
-/// When it has to be gone if nothing but such grants and renewals counts; none if something was wrong with the store
-/// before that, or another member came to lead: it begins all times anew.
+/// When it has to be gone if nothing but such grants and renewals counts: when nothing was wrong with the store for all of
+/// its time. None if that never was, or another member came to lead in it: it begins all times anew.
 fn due(findings: &Findings<'_>, lease: &Life, counts: impl Fn(&Operation) -> bool) -> Option<u64> {
     let timeline = findings.timeline;
     let settings = &timeline.history.settings;
@@ -131,7 +131,10 @@ fn due(findings: &Findings<'_>, lease: &Life, counts: impl Fn(&Operation) -> boo
         _ => None,
     });
     let ttl = asked.max().unwrap_or(0).max(promised);
-    let due = renewed + ttl as u64 * SECOND + settings.lease_bound;
-    let steady = settings.is_healthy(renewed, due) && !timeline.pace.leader_changed(renewed, due);
-    steady.then_some(due)
+    let ends = settings.healthy.iter().filter_map(|window| {
+        let from = renewed.max(window.from);
+        let due = from + ttl as u64 * SECOND + settings.lease_bound;
+        (due <= window.to && !timeline.pace.leader_changed(from, due)).then_some(due)
+    });
+    ends.min()
 }

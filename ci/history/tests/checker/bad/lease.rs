@@ -47,6 +47,18 @@ fn a_lease_never_ends() {
 }
 
 #[test]
+fn a_lease_never_ends_after_a_change_of_leaders() {
+    let mut world = leased();
+    world.sleep(10_000);
+    let from = world.now;
+    world.sleep(10_000);
+    world.get("a");
+    let mut history = world.finish();
+    history.settings.healthy = vec![Window { from, to: u64::MAX }];
+    breaks(&history, LEASE, "after it had to be gone");
+}
+
+#[test]
 fn a_lease_ends_late() {
     let mut world = leased();
     world.sleep(20_000);
