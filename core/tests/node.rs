@@ -10,8 +10,8 @@ use keelkv_core::env::TokioEnv;
 use keelkv_core::node::{Identity, Limits, Node, NodeConfig, StorageConfig};
 use keelkv_core::types::{Code, Reply};
 use keelkv_proto::etcdserverpb as pb;
-use keelkv_proto::keelkv::MemberRecord;
 use keelkv_proto::keelkv::command::Body;
+use keelkv_proto::keelkv::{MemberRecord, Run};
 
 fn on_disk(dir: &Path) -> NodeConfig {
     let storage = StorageConfig::Directory { data_dir: dir.to_path_buf(), wal_dir: None, fsync: true };
@@ -37,7 +37,12 @@ async fn put(node: &Node, key: &str, value: &str) -> i64 {
 
 /// The identity of the same data directory at its next start, which is this one.
 fn started_again(before: Identity, now: &Node) -> Identity {
-    Identity { boot: before.boot + 1, run: now.identity().run, earlier_runs: vec![before.run], ..before }
+    Identity {
+        boot: before.boot + 1,
+        run: now.identity().run,
+        earlier_runs: vec![Run { boot: before.boot, run: before.run }],
+        ..before
+    }
 }
 
 async fn get(node: &Node, key: &str) -> Option<Bytes> {

@@ -209,6 +209,8 @@ async fn open(endpoints: &Endpoints, at: usize, watch: &Watch) -> Result<Stream>
 
 #[cfg(test)]
 mod tests {
+    use keelkv_history::WatchResponse;
+
     use super::*;
 
     fn made(start: i64, revision: i64) -> Stretch {

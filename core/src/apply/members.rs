@@ -9,7 +9,7 @@ use prost::Message;
 use super::machine::Machine;
 use crate::mvcc::ReadError;
 use crate::storage::engine::Table;
-use crate::types::{Code, Reply};
+use crate::types::{Code, Reply, is_older_start};
 
 /// The format of [`MemberRecord`] that this build writes.
 const FORMAT: u32 = 1;
@@ -78,7 +78,7 @@ impl Machine {
         let older = if format < 2 {
             started.boot < member.boot || (started.boot == member.boot && started.run != member.run)
         } else {
-            member.run != 0 && started.run != member.run && !started.earlier_runs.contains(&member.run)
+            is_older_start(&member, started.run, &started.earlier_runs)
         };
         if another || older {
             return Err(Code::MemberExist.into());

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use keelkv_proto::keelkv::{IdentityRecord, MemberRecord};
+use keelkv_proto::keelkv::{IdentityRecord, MemberRecord, Run};
 use prost::Message;
 use sha1::{Digest, Sha1};
 
@@ -30,7 +30,7 @@ pub struct Identity {
     pub run: u64,
     /// Earlier ones of this directory that may be on record in the cluster, oldest first. A directory that does not know
     /// the one that is on record is an older state of it.
-    pub earlier_runs: Vec<u64>,
+    pub earlier_runs: Vec<Run>,
     /// The members that there were when the directory was made. They count until the log says more.
     pub members: Vec<MemberRecord>,
     /// Whether those founded the cluster, this one among them.
@@ -78,9 +78,9 @@ impl Identity {
         let record = engine.get(Table::Members, &self.member_id.to_be_bytes())?;
         let record = record.map(MemberRecord::decode).transpose().map_err(io::Error::other)?;
         // Once a run is known to be on record none before it comes there again.
-        if let Some(run) = record.map(|record| record.run).filter(|run| *run != 0) {
-            let place = self.earlier_runs.iter().position(|known| *known == run);
-            self.earlier_runs.splice(..place.map_or(0, |place| place + 1), [run]);
+        if let Some(MemberRecord { boot, run, .. }) = record.filter(|record| record.run != 0) {
+            self.earlier_runs.retain(|known| known.boot > boot);
+            self.earlier_runs.insert(0, Run { boot, run });
         }
         let surplus = self.earlier_runs.len().saturating_sub(RUNS);
         if surplus > 0 {
@@ -92,10 +92,10 @@ impl Identity {
 
     /// The row to be written before this run may come on record.
     pub(super) fn with_own_run(&self) -> Batch {
-        self.row([&self.earlier_runs[..], &[self.run]].concat())
+        self.row([&self.earlier_runs[..], &[Run { boot: self.boot, run: self.run }]].concat())
     }
 
-    fn row(&self, runs: Vec<u64>) -> Batch {
+    fn row(&self, runs: Vec<Run>) -> Batch {
         let record = IdentityRecord {
             format: FORMAT,
             cluster_id: self.cluster_id,

@@ -22,6 +22,7 @@ use super::ask_leader::number;
 use crate::consensus::{Callback, Packed, SnapshotBuilder, WriteResult, log_id, wire};
 use crate::env::planted;
 use crate::peer::{Hello, Lane, Peer, PeerService};
+use crate::types::is_older_start;
 
 /// Answers for a member that still runs.
 pub(super) struct Peers {
@@ -111,7 +112,7 @@ fn check_start(record: &MemberRecord, hello: &Hello) -> Result<(), String> {
              lost with that; remove the member and add it anew, with an empty data directory"
         ));
     }
-    let is_older = hello.run != record.run && !hello.earlier_runs.contains(&record.run);
+    let is_older = is_older_start(record, hello.run, &hello.earlier_runs);
     if is_older && !planted::is("older-disk-admitted") && !planted::is("other-disk-admitted") {
         return Err(older(id));
     }

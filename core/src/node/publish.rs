@@ -1,5 +1,7 @@
 //! Puts a member on record in its cluster, which takes a quorum, and says what that waits for.
 
+use std::sync::Arc;
+
 use keelkv_proto::keelkv::{MemberStarted, MemberTable, command};
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 
@@ -101,8 +103,9 @@ pub(super) async fn publish(node: &Node) -> Result<()> {
     }
     // Whatever becomes of the request: this directory knows the run that may be on record then.
     let unwritten = |error: std::io::Error| Error::new(Code::Internal, format!("cannot write who this is: {error}"));
-    node.backing.engine().write(me.with_own_run()).map_err(unwritten)?;
-    node.backing.flush().await.map_err(unwritten)?;
+    let (engine, row) = (Arc::clone(node.backing.engine()), me.with_own_run());
+    let written = node.snapshots.run(move || engine.write(row).and_then(|()| engine.flush())).await;
+    written.ok_or(Code::Stopped)?.map_err(unwritten)?;
     let started = MemberStarted {
         id: me.member_id,
         name: node.config.name.clone(),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use keelkv_proto::keelkv::Run;
 
 /// Which requests may wait for which. Lanes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +44,7 @@ pub struct Hello {
     /// Random, made at this start.
     pub run: u64,
     /// Earlier ones of that directory that may be on record in the cluster.
-    pub earlier_runs: Vec<u64>,
+    pub earlier_runs: Vec<Run>,
 }
 
 /// Another member, and where it listens.

@@ -14,7 +14,7 @@ use keelkv_proto::etcdserverpb::request_op::Request;
 use keelkv_proto::etcdserverpb::response_op::Response;
 use keelkv_proto::keelkv::command::Body;
 use keelkv_proto::keelkv::{
-    Command, LeaseCheckpoint, LeaseRevoke, MemberAdd, MemberRecord, MemberStarted, MemberTable, MemberUpdate,
+    Command, LeaseCheckpoint, LeaseRevoke, MemberAdd, MemberRecord, MemberStarted, MemberTable, MemberUpdate, Run,
 };
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 use keelkv_proto::mvccpb::KeyValue;

@@ -107,20 +107,22 @@ async fn members_and_version() {
         command_format: 1,
         earlier_runs: Vec::new(),
     };
-    let knowing = |boot, run, earlier_runs: &[u64]| {
-        Body::MemberStarted(MemberStarted { earlier_runs: earlier_runs.to_vec(), ..started(3, boot, run) })
+    let knowing = |boot, run, earlier: &[(u64, u64)]| {
+        let earlier_runs = earlier.iter().map(|(boot, run)| Run { boot: *boot, run: *run }).collect();
+        Body::MemberStarted(MemberStarted { earlier_runs, ..started(3, boot, run) })
     };
     bench.one(knowing(1, 4, &[])).unwrap();
-    bench.one(knowing(2, 5, &[4])).unwrap();
-    bench.one(knowing(2, 5, &[4])).unwrap();
+    bench.one(knowing(2, 5, &[(1, 4)])).unwrap();
+    bench.one(knowing(2, 5, &[(1, 4)])).unwrap();
     assert_eq!(code(bench.one(knowing(1, 4, &[]))), Err(Code::MemberExist), "an older start");
-    assert_eq!(code(bench.one(knowing(2, 6, &[4]))), Err(Code::MemberExist), "a copy");
+    assert_eq!(code(bench.one(knowing(2, 6, &[(1, 4)]))), Err(Code::MemberExist), "a copy");
     assert_eq!(
-        code(bench.one(knowing(9, 7, &[4, 6]))),
+        code(bench.one(knowing(9, 7, &[(1, 4), (2, 6)]))),
         Err(Code::MemberExist),
         "an older state, however often started"
     );
-    let other = MemberStarted { incarnation: "j".into(), earlier_runs: vec![5], ..started(3, 3, 6) };
+    let other =
+        MemberStarted { incarnation: "j".into(), earlier_runs: vec![Run { boot: 2, run: 5 }], ..started(3, 3, 6) };
     assert_eq!(code(bench.one(Body::MemberStarted(other))), Err(Code::MemberExist), "another directory");
     assert_eq!(code(bench.one(Body::MemberStarted(started(4, 1, 1)))), Err(Code::MemberNotFound));
 
