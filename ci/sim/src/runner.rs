@@ -50,11 +50,9 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
     println!("{totals}");
     if let Some(name) = &options.planted {
         let found = found.into_inner();
-        println!(
-            "the bug {name} is {}",
-            found.as_deref().map_or("not found".to_owned(), |how| format!("found, {how}"))
-        );
-        return Ok(found.is_some());
+        let is_found = found.is_some();
+        println!("the bug {name} is {}", found.map_or_else(|| "not found".to_owned(), |how| format!("found, {how}")));
+        return Ok(is_found);
     }
     for what in totals.rare() {
         println!("too rare to be tested: {what}");

@@ -27,7 +27,7 @@ use super::membership::matched;
 use crate::consensus::wire;
 use crate::peer::Lane;
 
-/// How many election timeouts it must last before anything is done or said.
+/// How many election timeouts it must last before the leader does or says anything. A follower says it before that.
 const PATIENCE: u32 = 2;
 /// A member that has handed over does not do so again for so many election timeouts.
 const PAUSE: u32 = 10;
@@ -69,7 +69,8 @@ pub(super) async fn run(node: Arc<Node>) {
             }
         };
         unreached = Some((leader, since));
-        if now.saturating_sub(since) < PATIENCE * election {
+        let patience = if node.is_leader() { PATIENCE * election } else { election };
+        if now.saturating_sub(since) < patience {
             continue;
         }
         if !node.is_leader() {
