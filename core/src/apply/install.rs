@@ -18,11 +18,7 @@ impl Machine {
     /// leaves part of either state: whoever has the other one must [`take_over`] it at the next start.
     pub async fn begin_install(&mut self) -> Result<(), Fault> {
         if let Some(compactor) = self.compactor.take() {
-            if planted::is("install-beside-walk") {
-                std::mem::forget(compactor);
-            } else {
-                compactor.stop().await;
-            }
+            compactor.stop().await;
         }
         let store = self.writer.store();
         store.begin_replacing();
