@@ -183,13 +183,15 @@ test('a worker thread that ends waits for a start that is under way', async () =
 });
 
 test('the event loop goes on while a forgotten member stops', async () => {
-  // The stop syncs files, which takes longer than a turn: after the one that forgot it, it still has the directory.
+  // The stop writes all of that to files, which takes much longer than a turn: after the one that forgot it, it still
+  // has the directory.
   await ends(`
     const { Node } = require('./index.js');
     (async () => {
       const dataDir = process.argv[1];
       let node = await Node.start({ dataDir });
-      await node.put('k', 'v');
+      const value = 'v'.repeat(64 * 1024);
+      await Promise.all(Array.from({ length: 512 }, (_, number) => node.put('k' + number, value)));
       node = null;
       await new Promise(setImmediate);
       gc();
