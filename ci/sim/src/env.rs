@@ -73,7 +73,7 @@ impl Env for SimEnv {
         let seen = Arc::clone(&signal);
         let random = Arc::clone(&self.random);
         let around = Arc::clone(&self.around);
-        let of_disk = name.starts_with("log") || name.starts_with("state");
+        let of_disk = ["log", "state", "snapshots"].iter().any(|kind| name.starts_with(kind));
         self.handle.spawn(async move {
             loop {
                 // A disk takes its time, and not always the same.

@@ -25,7 +25,7 @@ use super::snapshot_data::SnapshotData;
 use super::spool::{self, Spool};
 use super::state_machine::{Snapshot, StateMachine};
 use super::{RaftConfig, Vote, decode_stored_membership, wire};
-use crate::env::{Aside, Env, planted};
+use crate::env::{Aside, Env};
 use crate::storage::log::disk::Disk;
 
 /// A transfer of which nothing arrives for this long is given up.
@@ -99,8 +99,7 @@ impl Receiving {
         if let Step::Offer(offer) = &step
             && current.as_ref().is_none_or(|transfer| transfer.id != request.transfer)
         {
-            let installs = current.as_ref().is_some_and(Transfer::is_being_installed);
-            if installs && !planted::is("two-snapshots-at-once") {
+            if current.as_ref().is_some_and(Transfer::is_being_installed) {
                 return Err("this member installs another snapshot just now".to_owned());
             }
             if offer.replaces && !is_corrupt {

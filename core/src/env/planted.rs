@@ -48,7 +48,6 @@ mod bugs {
         ("install-onto-the-old", "the old state is not removed before another is installed"),
         ("install-not-sealed", "a state that is being installed does not outlive the end of the member"),
         ("installed-again", "a state that stands in its place is installed once more by the next start"),
-        ("two-snapshots-at-once", "another state may arrive while one is being installed"),
         // Who leads, and who votes.
         ("leader-restored", "a member that led and comes back leads on"),
         ("any-log-elected", "votes are given to whoever lacks agreed entries"),
@@ -67,7 +66,6 @@ mod bugs {
         ("alone-for-ever", "who once was the only voter does not ask others who joined"),
         // Leases.
         ("old-leader-revokes", "a revocation counts although another leader has extended the lease"),
-        ("renewal-unconfirmed", "a renewal is acknowledged by who may not lead any more, and the next leader leaves no time for that"),
         ("earlier-reign-counts", "who leads again counts leases from when it led before"),
         ("leases-not-adopted", "after a change of the leader leases that nobody renews live for ever"),
         // Watches.

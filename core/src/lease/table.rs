@@ -235,7 +235,6 @@ impl LeaseTable {
         self.demote();
         self.times.reigns += 1;
         let (number, ended) = (self.times.reigns, CancellationToken::new());
-        let extension = if planted::is("renewal-unconfirmed") { Duration::ZERO } else { extension };
         self.times.reign = Some(Reign { term, ended, number, from: now + extension });
         self.adopt_from = (!planted::is("leases-not-adopted")).then_some(i64::MIN);
     }

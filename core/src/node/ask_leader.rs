@@ -9,7 +9,6 @@ use openraft::ReadPolicy;
 
 use super::Node;
 use crate::consensus::{LogId, wire};
-use crate::env::planted;
 use crate::lease::LeaseTime;
 use crate::peer::{CallError, Lane};
 use crate::types::{Code, Error, Result};
@@ -83,7 +82,7 @@ impl Node {
             }
             return Ok(0);
         }
-        if !self.leadership.alone() && !planted::is("renewal-unconfirmed") {
+        if !self.leadership.alone() {
             self.linearizable().await?;
             if !self.is_leader() {
                 return Err(Code::LeaderChanged.into());

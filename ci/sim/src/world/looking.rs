@@ -26,7 +26,7 @@ impl World {
                     drop(node);
                     match failure {
                         Some(why) => self.failed(number, &why),
-                        None if self.is_hit_while_installing(number) => {
+                        None if self.is_hit_while_installing(number) || self.is_hit_while_compacting(number) => {
                             let power = self.random.random_ratio(2, 3);
                             self.crash(number, power);
                             self.agenda.at(self.clock.now() + 500_000_000, Action::Start(number));
@@ -59,6 +59,19 @@ impl World {
         if hit {
             self.trace.say(format!("m{number} ends while it installs a snapshot"));
             self.trace.count("ends during an installation");
+        }
+        hit
+    }
+
+    /// Whether a member that has just compacted everything that there was ends before anything new comes.
+    fn is_hit_while_compacting(&mut self, number: usize) -> bool {
+        let may = self.plan.kinds.contains(&Kind::Crash) && !self.scene.calm.load(Ordering::Relaxed);
+        let Some(host) = self.hosts.get(&number).filter(|_| may) else { return false };
+        let is_bare = host.with(|node| node.reader().compact_revision() == node.reader().current_revision());
+        let hit = is_bare == Some(true) && self.random.random_ratio(1, 3);
+        if hit {
+            self.trace.say(format!("m{number} ends right after a compaction of everything"));
+            self.trace.count("ends after a compaction");
         }
         hit
     }
