@@ -12,8 +12,8 @@ use crate::storage::engine::{Batch, StateEngine, Table};
 
 const KEY: &[u8] = b"identity";
 const FORMAT: u32 = 1;
-/// Runs that are kept, of those that came to nothing the newest.
-const RUNS: usize = 64;
+/// Runs that are kept: the one on record, and the newest of those since.
+const RUNS: usize = 256;
 
 /// Whose a data directory is.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,16 +86,6 @@ impl Identity {
         if surplus > 0 {
             self.earlier_runs.drain(1..=surplus);
         }
-        engine.write(self.row(self.earlier_runs.clone()))?;
-        engine.flush()
-    }
-
-    /// The row to be written before this run may come on record.
-    pub(super) fn with_own_run(&self) -> Batch {
-        self.row([&self.earlier_runs[..], &[Run { boot: self.boot, run: self.run }]].concat())
-    }
-
-    fn row(&self, runs: Vec<Run>) -> Batch {
         let record = IdentityRecord {
             format: FORMAT,
             cluster_id: self.cluster_id,
@@ -104,11 +94,13 @@ impl Identity {
             boot: self.boot,
             members: self.members.clone(),
             founder: self.founder,
-            runs,
+            // This run, too, may come on record, whether or not that is known here when the member ends.
+            runs: [&self.earlier_runs[..], &[Run { boot: self.boot, run: self.run }]].concat(),
         };
         let mut batch = Batch::default();
         batch.put(Table::System, KEY, record.encode_to_vec());
-        batch
+        engine.write(batch)?;
+        engine.flush()
     }
 }
 

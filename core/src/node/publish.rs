@@ -1,12 +1,10 @@
 //! Puts a member on record in its cluster, which takes a quorum, and says what that waits for.
 
-use std::sync::Arc;
-
 use keelkv_proto::keelkv::{MemberStarted, MemberTable, command};
 use keelkv_proto::membershippb::ClusterVersionSetRequest;
 
 use super::Node;
-use crate::types::{COMMAND_FORMAT, Code, Error, GrpcCode, Result};
+use crate::types::{COMMAND_FORMAT, Code, GrpcCode, Result};
 
 /// The cluster version that goes with [`super::API_VERSION`].
 const CLUSTER_VERSION: &str = "3.7.0";
@@ -101,11 +99,6 @@ pub(super) async fn publish(node: &Node) -> Result<()> {
     if me.founder && !node.state.knows_members() {
         node.propose(command::Body::Found(MemberTable { members: me.members.clone() })).await?;
     }
-    // Whatever becomes of the request: this directory knows the run that may be on record then.
-    let unwritten = |error: std::io::Error| Error::new(Code::Internal, format!("cannot write who this is: {error}"));
-    let (engine, row) = (Arc::clone(node.backing.engine()), me.with_own_run());
-    let written = node.snapshots.run(move || engine.write(row).and_then(|()| engine.flush())).await;
-    written.ok_or(Code::Stopped)?.map_err(unwritten)?;
     let started = MemberStarted {
         id: me.member_id,
         name: node.config.name.clone(),
