@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 
 pub use self::aside::Aside;
 pub use self::queue::Queue;
@@ -56,4 +56,13 @@ pub enum Step {
 pub trait Wake: Send + Sync {
     /// Makes the worker's step run once more, now or after the step that is running.
     fn wake(&self);
+}
+
+/// What `future` comes to within `time`.
+pub(crate) async fn within<F: Future>(env: &Arc<dyn Env>, time: Duration, future: F) -> Option<F::Output> {
+    let future = std::pin::pin!(future);
+    match select(future, env.sleep(time)).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
 }

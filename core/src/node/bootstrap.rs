@@ -108,9 +108,7 @@ async fn found(config: &NodeConfig, env: &dyn Env) -> Result<Identity, StartErro
 async fn join(config: &NodeConfig, env: &dyn Env) -> Result<Identity, StartError> {
     let mut own = config.peer_urls.clone();
     own.sort_unstable();
-    let answers = ask_all(config, 0).await;
-    // Who belongs to the cluster and has been there for long knows most members.
-    let Some(answer) = answers.into_iter().max_by_key(|answer| (answer.leader != 0, answer.members.len())) else {
+    let Some(answer) = ask_all(config, 0).await.into_iter().max_by_key(newness) else {
         return Err(StartError::new(
             "cannot fetch cluster info from peer urls: no member that --initial-cluster names answers; start one of \
              them, or check the URLs",
@@ -147,6 +145,12 @@ async fn join(config: &NodeConfig, env: &dyn Env) -> Result<Identity, StartError
         )));
     }
     Ok(Identity::new(env, answer.cluster_id, member.id, answer.members.clone()))
+}
+
+/// Which of two answers to believe. Who belongs to the cluster and has been there for long knows most members, and one
+/// that lags tells of a member that was replaced a moment ago what was true of the one before it.
+const fn newness(answer: &ClusterAnswer) -> (bool, u64, usize) {
+    (answer.leader != 0, answer.applied, answer.members.len())
 }
 
 fn sorted(mut urls: Vec<String>) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Who belongs to the cluster: what operators ask for, checked before it is put through the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use keelkv_proto::keelkv::{MemberAdd, MemberRecord, MemberUpdate, command::Body};
@@ -191,6 +192,12 @@ impl Node {
     /// Whether the consensus library takes this member for the leader, with a quorum or without.
     pub(super) fn raft_leads(&self) -> bool {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// The members whose acknowledgements count now. One that was added as a voter is among them once it has caught
+    /// up, one that was removed until the others agree to do without it.
+    pub fn quorum_members(&self) -> BTreeSet<u64> {
+        self.raft.voter_ids().collect()
     }
 
     fn voters(&self) -> Vec<MemberRecord> {

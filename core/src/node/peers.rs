@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::Node;
 use super::ask_leader::number;
 use crate::consensus::{Callback, Packed, SnapshotBuilder, WriteResult, log_id, wire};
-use crate::env::planted;
+use crate::env::{planted, within};
 use crate::peer::{Hello, Lane, Peer, PeerService};
 use crate::types::is_older_start;
 
@@ -89,7 +89,7 @@ impl PeerService for Peers {
         // What has its order by the call is begun here, not when the future is polled.
         match (node, body) {
             (Ok(node), Ok(request::Body::Cluster(request))) => {
-                Box::pin(std::future::ready(Ok(wire::encode_answer(answer::Body::Cluster(node.cluster(&request))))))
+                Box::pin(async move { Ok(wire::encode_answer(answer::Body::Cluster(node.cluster(&request).await))) })
             }
             (Ok(node), Ok(body)) if from != 0 => {
                 Box::pin(async move { node.answer(from, body).await.map(wire::encode_answer) })
@@ -189,7 +189,7 @@ impl Node {
             request::Body::Promote(request) => {
                 answer::Body::Promote(PromoteAnswer { error: number(&self.promote_here(request.member).await) })
             }
-            request::Body::Cluster(request) => answer::Body::Cluster(self.cluster(&request)),
+            request::Body::Cluster(request) => answer::Body::Cluster(self.cluster(&request).await),
             request::Body::Digest(_) => answer::Body::Digest(DigestAnswer { digests: self.digests.sample() }),
             request::Body::State(_) => {
                 self.send_state(from)?;
@@ -272,15 +272,20 @@ impl Node {
         self.states.send_replacement(member, vote, built.map_err(|error| error.to_string())?).await
     }
 
-    /// What anybody may know of the cluster.
-    fn cluster(&self, request: &ClusterRequest) -> ClusterAnswer {
+    /// What anybody may know of the cluster: the newest of it, if that is to be had soon.
+    async fn cluster(&self, request: &ClusterRequest) -> ClusterAnswer {
+        // A member that was added a moment ago asks this one, which may not know that yet.
+        let _known = within(&self.env, self.config.election_timeout / 2, self.up_to_date()).await;
         let id = request.member;
+        // Read before the rest, which is then at least as new.
+        let applied = self.status().applied_index;
         ClusterAnswer {
             cluster_id: self.identity.cluster_id,
             members: self.members(),
             removed: id != 0 && self.state.is_removed(id) && !self.is_in_raft(id),
             cluster_version: self.state.cluster_version().unwrap_or_default(),
             leader: self.leader().unwrap_or_default(),
+            applied,
         }
     }
 

@@ -144,7 +144,7 @@ impl Node {
     /// answer it.
     fn connections(&self) -> Unconnected {
         let me = self.identity.member_id;
-        let voters: BTreeSet<u64> = self.raft.voter_ids().collect();
+        let voters = self.quorum_members();
         let mut connections = if self.is_leader() {
             self.reach.since(self.env.now().saturating_sub(self.config.election_timeout))
         } else {

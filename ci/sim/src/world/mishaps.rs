@@ -1,5 +1,6 @@
 //! Carries out what goes wrong, and puts it right again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -267,7 +268,10 @@ impl World {
         let Some(me) = me.filter(|_| all) else { return false };
         self.hosts.values().all(|host| {
             host.with(|node| {
-                if node.state().members().iter().filter(|member| !member.is_learner).count() < 3 {
+                let members = node.state().members();
+                let voters: BTreeSet<u64> = members.iter().filter(|member| !member.is_learner).map(|m| m.id).collect();
+                // One that was just begun anew may not count yet.
+                if voters.len() < 3 || node.quorum_members() != voters {
                     return false;
                 }
                 let known = node.state().member(me.member_id);

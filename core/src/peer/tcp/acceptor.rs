@@ -14,8 +14,9 @@ use super::frame::Kind;
 use super::introduction::Introduction;
 use super::preface::{self, First};
 use super::serving::serve;
-use super::shared::{Identity, Shared, within};
+use super::shared::{Identity, Shared};
 use super::socket::tune;
+use crate::env::within;
 use crate::tls::{Tls, explain};
 
 /// How long a failing accept waits before the next try: it fails for want of file descriptors or memory.

@@ -13,7 +13,8 @@ use super::frame::{Frame, Kind};
 use super::introduction::Introduction;
 use super::link::Link;
 use super::pulse::Pulse;
-use super::shared::{Identity, within};
+use super::shared::Identity;
+use crate::env::within;
 use crate::peer::{CallError, Lane};
 
 /// Keeps a link connected until it is closed.

@@ -8,8 +8,9 @@ use super::frame::{Decoder, Frame, Kind};
 use super::introduction::Introduction;
 use super::outbox::Outbox;
 use super::preface::{self, First};
-use super::shared::{Shared, within};
+use super::shared::Shared;
 use super::socket::Socket;
+use crate::env::within;
 
 /// Largest frame of somebody who has not been let in.
 const INTRODUCTION: usize = 64 * 1024;

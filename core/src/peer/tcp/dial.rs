@@ -12,8 +12,9 @@ use super::channel::Channel;
 use super::frame::Kind;
 use super::introduction::Introduction;
 use super::preface::First;
-use super::shared::{Shared, within};
+use super::shared::Shared;
 use super::socket::{Socket, tune};
+use crate::env::within;
 use crate::tls::explain;
 
 /// Connects and introduces us. Who answers was not judged yet. An error is a line; the caller limits the time.

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::Kind;
 use super::outbox::Outbox;
-use super::shared::{Shared, within};
+use super::shared::Shared;
 use super::{LaneLimits, carrier};
+use crate::env::within;
 use crate::peer::{CallError, Lane, Peer};
 
 /// One lane to one member.

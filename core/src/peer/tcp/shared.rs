@@ -1,11 +1,9 @@
 //! What all parts of one transport know.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -113,14 +111,5 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hello = self.identity.get().map(|i| &i.hello);
         f.debug_struct("Shared").field("name", &self.name).field("hello", &hello).finish_non_exhaustive()
-    }
-}
-
-/// What `future` comes to within `time`.
-pub(super) async fn within<F: Future>(env: &Arc<dyn Env>, time: Duration, future: F) -> Option<F::Output> {
-    let future = std::pin::pin!(future);
-    match select(future, env.sleep(time)).await {
-        Either::Left((done, _)) => Some(done),
-        Either::Right(_) => None,
     }
 }

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::dial::dial;
 use super::link::Link;
-use super::shared::{Shared, within};
+use super::shared::Shared;
 use super::{PeerOptions, acceptor, carrier};
-use crate::env::Env;
+use crate::env::{Env, within};
 use crate::peer::{CallError, Hello, Lane, Peer, PeerService, Transport};
 
 /// Members that reach each other over TCP.
