@@ -50,11 +50,14 @@ impl World {
         }
     }
 
+    /// Whether members of this seed end at times, and still do.
+    fn may_crash(&self) -> bool {
+        self.plan.kinds.contains(&Kind::Crash) && !self.scene.calm.load(Ordering::Relaxed)
+    }
+
     /// Whether a member whose own state is gone, and another's not in its place yet, ends just then.
     fn is_hit_while_installing(&mut self, number: usize) -> bool {
-        let Some(host) = self.hosts.get(&number).filter(|_| self.plan.kinds.contains(&Kind::Crash)) else {
-            return false;
-        };
+        let Some(host) = self.hosts.get(&number).filter(|_| self.may_crash()) else { return false };
         let hit = host.disks.is_installing() && self.random.random_ratio(1, 2);
         if hit {
             self.trace.say(format!("m{number} ends while it installs a snapshot"));
@@ -65,8 +68,7 @@ impl World {
 
     /// Whether a member that has just compacted everything that there was ends before anything new comes.
     fn is_hit_while_compacting(&mut self, number: usize) -> bool {
-        let may = self.plan.kinds.contains(&Kind::Crash) && !self.scene.calm.load(Ordering::Relaxed);
-        let Some(host) = self.hosts.get(&number).filter(|_| may) else { return false };
+        let Some(host) = self.hosts.get(&number).filter(|_| self.may_crash()) else { return false };
         let is_bare = host.with(|node| node.reader().compact_revision() == node.reader().current_revision());
         let hit = is_bare == Some(true) && self.random.random_ratio(1, 3);
         if hit {
