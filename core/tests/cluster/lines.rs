@@ -1,4 +1,4 @@
-//! What members of a test log.
+//! What members of a test log. The tests of the peer transport keep lines with it, too.
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 mod calls;
 mod connections;
 mod harness;
+#[path = "../../../../tests/cluster/lines.rs"]
+mod kept;
 mod limits;
 mod lines;
 mod secure;
