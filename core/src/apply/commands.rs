@@ -28,7 +28,7 @@ impl Machine {
         let Some(body) = &command.body else {
             return Err(Fault::new(format!("entry {} has a command that this build does not know", context.at.index)));
         };
-        if let Err(refused) = self.alarms_allow(body) {
+        if let Err(refused) = self.alarms_allow(body, command.format) {
             return Ok(Err(refused.into()));
         }
         let answer = match body {
@@ -46,7 +46,7 @@ impl Machine {
                 Ok(Reply::Done)
             }
             Body::Found(table) => Ok(self.found(table)),
-            Body::MemberAdd(member) => self.member_add(member),
+            Body::MemberAdd(member) => self.member_add(member, context.command.format),
             Body::MemberUpdate(member) => self.member_update(member),
             Body::MemberPromote(id) => self.member_promote(*id),
             Body::MemberRemove(id) => self.member_remove(*id),
@@ -62,7 +62,7 @@ impl Machine {
         Some(ResponseHeader { revision: self.writer.current(), ..ResponseHeader::default() })
     }
 
-    fn alarms_allow(&self, body: &Body) -> Result<(), Code> {
+    fn alarms_allow(&self, body: &Body, format: u32) -> Result<(), Code> {
         let alarms = self.state.alarms.read();
         if alarms.is_empty() {
             return Ok(());
@@ -85,7 +85,7 @@ impl Machine {
             | Body::MemberPromote(_)
             | Body::MemberRemove(_) => false,
         };
-        if touches_keys && has(AlarmType::Corrupt) {
+        if touches_keys && has(AlarmType::Corrupt) && (format < 2 || self.state.is_mostly_corrupt()) {
             return Err(Code::Corrupt);
         }
         let takes_space = match body {

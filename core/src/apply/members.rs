@@ -26,7 +26,7 @@ impl Machine {
         Reply::Done
     }
 
-    pub(super) fn member_add(&mut self, member: &MemberAdd) -> Result<Reply, ReadError> {
+    pub(super) fn member_add(&mut self, member: &MemberAdd, format: u32) -> Result<Reply, ReadError> {
         if self.state.members.read().contains_key(&member.id) {
             return Err(Code::MemberExist.into());
         }
@@ -40,6 +40,8 @@ impl Machine {
             id: member.id,
             peer_urls: member.peer_urls.clone(),
             is_learner: member.is_learner,
+            // What has been agreed on stays so: a build that knows less of it cannot join.
+            command_format: if format < 2 { 0 } else { self.state.command_format() },
             ..MemberRecord::default()
         });
         Ok(Reply::Done)

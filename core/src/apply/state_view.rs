@@ -106,11 +106,25 @@ impl StateView {
         self.members_changed.subscribe()
     }
 
-    /// The newest format of commands that all members can apply. One that never started counts for the oldest.
+    /// The newest format of commands that all members can apply. A founder that never started counts for the oldest, one
+    /// that was added later for what the others could apply then.
     pub fn command_format(&self) -> u32 {
         let members = self.members.read();
         let formats = members.values().filter(|member| !member.removed).map(|member| member.command_format.max(1));
         formats.min().unwrap_or(1)
+    }
+
+    /// Whether the alarm stands against so many voters that the rest is no majority, or against nobody who was ever a
+    /// member, and so against all. A lesser number serves nobody until it has the state of the others, who go on.
+    pub(super) fn is_mostly_corrupt(&self) -> bool {
+        let members = self.members.read();
+        let alarms = self.alarms.read();
+        let has_alarm = |id: u64| alarms.contains(&(AlarmType::Corrupt as i32, id));
+        let voters = members.values().filter(|member| !member.removed && !member.is_learner);
+        let right = voters.clone().filter(|member| !has_alarm(member.id)).count();
+        let named = alarms.iter().filter(|(kind, _)| *kind == AlarmType::Corrupt as i32);
+        let stands_against_all = named.into_iter().any(|(_, id)| !members.contains_key(id));
+        stands_against_all || 2 * right <= voters.count()
     }
 
     pub(super) fn set_member(&self, member: MemberRecord) {

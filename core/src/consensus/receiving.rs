@@ -30,6 +30,7 @@ use crate::storage::log::disk::Disk;
 
 /// A transfer of which nothing arrives for this long is given up.
 const ABANDONED: Duration = Duration::from_secs(60);
+const AS_IT_SHOULD_BE: &str = "the state of this member is as it should be";
 
 /// What arrives at one member. One transfer at a time: a new offer takes the place of an older one, unless that is
 /// being installed.
@@ -68,6 +69,13 @@ impl Receiving {
         Self { env, disk, aside, current: Arc::default() }
     }
 
+    /// Whether a state is on its way, or being installed, that takes the place of this member's own. The log from where
+    /// that ends is needed then. True also for the moments in which that cannot be told.
+    pub fn is_replacing(&self) -> bool {
+        let current = self.current.try_lock();
+        current.is_none_or(|current| current.as_ref().is_some_and(|transfer| transfer.replaces && !transfer.is_over()))
+    }
+
     /// Takes one step of a transfer; an error is told to the sender, which then begins anew. A state that takes the
     /// place of this member's own is taken only if it `is_corrupt`.
     pub async fn step(
@@ -103,7 +111,7 @@ impl Receiving {
                 return Err("this member installs another snapshot just now".to_owned());
             }
             if offer.replaces && !is_corrupt {
-                return Err("the state of this member is as it should be".to_owned());
+                return Err(AS_IT_SHOULD_BE.to_owned());
             }
             if !offer.replaces && vote < raft.server_metrics().borrow_watched().vote {
                 return Err("a snapshot from a leader of an earlier term".to_owned());
@@ -112,6 +120,11 @@ impl Receiving {
         }
         let transfer = current.as_mut().filter(|transfer| transfer.id == request.transfer);
         let transfer = transfer.ok_or("the snapshot is not expected: offer it first")?;
+        // It may have come to be so while the state was on its way.
+        if transfer.replaces && !is_corrupt && matches!(transfer.arrived, Arrived::Part(_)) {
+            *current = None;
+            return Err(AS_IT_SHOULD_BE.to_owned());
+        }
         match step {
             Step::Offer(_) => {}
             Step::Piece(piece) => transfer.take(&piece)?,
@@ -189,6 +202,11 @@ impl Receiving {
 }
 
 impl Transfer {
+    /// Whether it was installed, or came to nothing.
+    fn is_over(&self) -> bool {
+        matches!(&self.arrived, Arrived::Whole(_)) && !self.is_being_installed()
+    }
+
     fn is_being_installed(&self) -> bool {
         matches!(&self.arrived, Arrived::Whole(outcome) if outcome.borrow().is_none() && outcome.has_changed().is_ok())
     }

@@ -187,11 +187,8 @@ impl Node {
     }
 
     async fn wait_a_little(&self) -> Result<()> {
-        tokio::select! {
-            biased;
-            () = self.stopped.cancelled() => Err(Code::Stopped.into()),
-            () = self.env.sleep(self.config.heartbeat_interval / 2) => Ok(()),
-        }
+        let goes_on = self.wait(self.config.heartbeat_interval / 2).await;
+        if goes_on { Ok(()) } else { Err(Code::Stopped.into()) }
     }
 
     /// What to answer a request from `since` whose time is over, as etcd tells causes apart.

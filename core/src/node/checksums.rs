@@ -15,6 +15,7 @@ use std::time::Duration;
 use keelkv_proto::keelkv::peer::{HashRequest, answer, request};
 
 use super::Node;
+use super::divergence::Judgment;
 use crate::mvcc::KvHash;
 use crate::peer::Lane;
 use crate::types::{Code, Result};
@@ -65,10 +66,8 @@ impl Node {
     /// Waits until it is time, and this member is one to compare; false when it stops.
     async fn next_check(&self, every: Duration) -> bool {
         loop {
-            tokio::select! {
-                biased;
-                () = self.stopped.cancelled() => return false,
-                () = self.env.sleep(every) => {}
+            if !self.wait(every).await {
+                return false;
             }
             if self.is_leader() && !self.leadership.alone() {
                 return true;
@@ -111,7 +110,15 @@ impl Node {
             let mut hashes: BTreeMap<u64, u64> = comparable.collect();
             hashes.insert(self.identity.member_id, u64::from(own.hash));
             let complete = self.members().iter().all(|member| hashes.contains_key(&member.id));
-            Some(Compared { odd: self.odd_ones(&hashes), complete })
+            let odd = match Judgment::of(&hashes, &self.voter_ids()) {
+                Judgment::Odd(members) => members,
+                Judgment::Open => Vec::new(),
+                Judgment::Divided => {
+                    self.tell_divided();
+                    Vec::new()
+                }
+            };
+            Some(Compared { odd, complete })
         };
         tokio::select! {
             biased;

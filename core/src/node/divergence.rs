@@ -27,18 +27,51 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long it waits for one that is said to be on its way before it asks somebody else.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
+/// What members' values of the same thing show.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgment {
+    /// More than half of all voters have the same, and these members another; maybe nobody.
+    Odd(Vec<u64>),
+    /// All voters were heard, and no value is that of more than half. It cannot be said who is wrong, and nobody's state
+    /// may take another's place.
+    Divided,
+    /// Too few were heard to tell.
+    Open,
+}
+
+impl Judgment {
+    pub(super) fn of(values: &BTreeMap<u64, u64>, voters: &BTreeSet<u64>) -> Self {
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for (_, value) in values.iter().filter(|(id, _)| voters.contains(id)) {
+            *counts.entry(*value).or_default() += 1;
+        }
+        let heard: usize = counts.values().sum();
+        match counts.into_iter().find(|(_, count)| *count * 2 > voters.len()) {
+            Some((right, _)) => {
+                Self::Odd(values.iter().filter(|(_, value)| **value != right).map(|(id, _)| *id).collect())
+            }
+            None if heard == voters.len() => Self::Divided,
+            None => Self::Open,
+        }
+    }
+}
+
 /// Compares while this member leads. Ends with the member.
 pub(super) async fn run(node: Arc<Node>) {
+    let mut was_divided = false;
     loop {
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(node.config.election_timeout) => {}
+        if !node.wait(node.config.election_timeout).await {
+            return;
         }
         if !node.is_leader() || node.leadership.alone() {
             continue;
         }
-        for member in node.compare_digests().await {
+        let (odd, divided) = node.compare_digests().await;
+        if divided && !was_divided {
+            node.tell_divided();
+        }
+        was_divided = divided;
+        for member in odd {
             node.raise_corrupt(member).await;
         }
     }
@@ -47,10 +80,8 @@ pub(super) async fn run(node: Arc<Node>) {
 /// While this member is known to be corrupt, ends the watches that were begun before. Ends with the member.
 pub(super) async fn fence(node: Arc<Node>) {
     loop {
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(node.config.heartbeat_interval) => {}
+        if !node.wait(node.config.heartbeat_interval).await {
+            return;
         }
         if node.is_corrupt() {
             node.hub.end_streams(&Code::Corrupt.into());
@@ -61,10 +92,8 @@ pub(super) async fn fence(node: Arc<Node>) {
 /// While this member is known to be corrupt, gets it the state of another. Ends with the member.
 pub(super) async fn rebuild(node: Arc<Node>) {
     loop {
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(node.config.election_timeout) => {}
+        if !node.wait(node.config.election_timeout).await {
+            return;
         }
         if !node.is_corrupt() {
             continue;
@@ -82,8 +111,9 @@ pub(super) async fn rebuild(node: Arc<Node>) {
 }
 
 impl Node {
-    /// The members whose state is not that of the most, by their digests at one entry.
-    async fn compare_digests(&self) -> Vec<u64> {
+    /// The members whose state is not that of the most, by their digests at one entry; and whether no state is that of
+    /// the most, at any entry.
+    async fn compare_digests(&self) -> (BTreeSet<u64>, bool) {
         let answers = self
             .ask_others(Lane::Control, || request::Body::Digest(DigestRequest {}), self.config.request_timeout())
             .await;
@@ -99,7 +129,30 @@ impl Node {
                 at.insert(self.identity.member_id, own);
             }
         }
-        digests.into_values().flat_map(|at| self.odd_ones(&at)).collect::<BTreeSet<u64>>().into_iter().collect()
+        let voters = self.voter_ids();
+        let (mut odd, mut divided, mut decided) = (BTreeSet::new(), false, false);
+        for at in digests.values() {
+            match Judgment::of(at, &voters) {
+                Judgment::Odd(members) => {
+                    odd.extend(members);
+                    decided = true;
+                }
+                Judgment::Divided => divided = true,
+                Judgment::Open => {}
+            }
+        }
+        (odd, divided && !decided)
+    }
+
+    pub(super) fn voter_ids(&self) -> BTreeSet<u64> {
+        self.members().iter().filter(|member| !member.is_learner).map(|member| member.id).collect()
+    }
+
+    pub(super) fn tell_divided(&self) {
+        tracing::error!(
+            member = %self.config.name,
+            "members have made different states of the same log, and none has a majority: compare the members' keys,              and replace those that are wrong"
+        );
     }
 
     /// What all others answer that do.
@@ -116,23 +169,6 @@ impl Node {
             async move { Some((id, answer.await.ok()?)) }
         });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
-    }
-
-    /// Who differs from what more than half of all voters have. Nobody if there is no such majority: then it cannot be
-    /// said who is wrong, and nobody's state may take another's place.
-    pub(super) fn odd_ones(&self, values: &BTreeMap<u64, u64>) -> Vec<u64> {
-        let voters: BTreeSet<u64> =
-            self.members().iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
-        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-        for (_, value) in values.iter().filter(|(id, _)| voters.contains(id)) {
-            *counts.entry(*value).or_default() += 1;
-        }
-        if counts.len() > 1 && counts.values().all(|count| *count * 2 <= voters.len()) {
-            tracing::error!(member = %self.config.name, "members have made different states of the same log, and none has a majority");
-        }
-        let right = counts.into_iter().find(|(_, count)| *count * 2 > voters.len()).map(|(value, _)| value);
-        let Some(right) = right else { return Vec::new() };
-        values.iter().filter(|(_, value)| **value != right).map(|(id, _)| *id).collect()
     }
 
     pub(super) async fn raise_corrupt(&self, odd: u64) {
@@ -187,5 +223,30 @@ impl Node {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(values: &[(u64, u64)]) -> Judgment {
+        Judgment::of(&values.iter().copied().collect(), &BTreeSet::from([1, 2, 3]))
+    }
+
+    #[test]
+    fn who_differs_from_the_most_is_wrong() {
+        assert_eq!(judge(&[(1, 7), (2, 7), (3, 7)]), Judgment::Odd(vec![]));
+        assert_eq!(judge(&[(1, 7), (2, 8), (3, 7)]), Judgment::Odd(vec![2]));
+        // A learner may be wrong, but makes nobody right.
+        assert_eq!(judge(&[(1, 7), (2, 7), (4, 8)]), Judgment::Odd(vec![4]));
+        assert_eq!(judge(&[(1, 7), (4, 7), (5, 7)]), Judgment::Open);
+    }
+
+    #[test]
+    fn nobody_is_wrong_where_there_is_no_majority() {
+        assert_eq!(judge(&[(1, 7), (2, 8)]), Judgment::Open);
+        assert_eq!(judge(&[(1, 7), (2, 8), (3, 9)]), Judgment::Divided);
+        assert_eq!(judge(&[]), Judgment::Open);
     }
 }

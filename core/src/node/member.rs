@@ -1,6 +1,7 @@
 //! A running member, as its callers see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
@@ -261,6 +262,15 @@ impl Node {
             applied_index,
             is_learner: self.is_learner(),
             db_size: self.backing.size().unwrap_or_default(),
+        }
+    }
+
+    /// Waits; false if the member stops meanwhile.
+    pub(super) async fn wait(&self, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stopped.cancelled() => false,
+            () = self.env.sleep(time) => true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -23,6 +24,9 @@ use crate::consensus::{Callback, Packed, SnapshotBuilder, WriteResult, log_id, w
 use crate::env::{planted, within};
 use crate::peer::{Hello, Lane, Peer, PeerService};
 use crate::types::is_older_start;
+
+/// How long a member that is asked about its cluster looks for news. Whoever starts asks, and waits longer than that.
+const LOOKS_FOR: Duration = Duration::from_secs(1);
 
 /// Answers for a member that still runs.
 pub(super) struct Peers {
@@ -200,12 +204,7 @@ impl Node {
                 let error = number(&hash);
                 answer::Body::Hash(hash.map_or_else(
                     |_| HashAnswer { error, ..HashAnswer::default() },
-                    |hash| HashAnswer {
-                        hash: hash.hash,
-                        revision: hash.hash_revision,
-                        compact_revision: hash.compact_revision,
-                        error,
-                    },
+                    |hash| HashAnswer { hash: hash.hash, compact_revision: hash.compact_revision, error },
                 ))
             }
         })
@@ -275,10 +274,10 @@ impl Node {
     /// What anybody may know of the cluster: the newest of it, if that is to be had soon.
     async fn cluster(&self, request: &ClusterRequest) -> ClusterAnswer {
         // A member that was added a moment ago asks this one, which may not know that yet.
-        let _known = within(&self.env, self.config.election_timeout / 2, self.up_to_date()).await;
+        let _known = within(&self.env, LOOKS_FOR.min(self.config.election_timeout / 2), self.up_to_date()).await;
         let id = request.member;
         // Read before the rest, which is then at least as new.
-        let applied = self.status().applied_index;
+        let applied = *self.applied.borrow();
         ClusterAnswer {
             cluster_id: self.identity.cluster_id,
             members: self.members(),

@@ -72,6 +72,10 @@ fn tell_who_is_missing(node: &Node) {
         node.members().into_iter().filter(|other| other.id != me && transport.connected_for(other.id).is_none());
     let missing: Vec<String> =
         missing.map(|other| format!("{} {:x} ({})", other.name, other.id, other.peer_urls.join(","))).collect();
+    if missing.is_empty() {
+        tracing::warn!(%member, "this member reaches all others, and waits for them to elect a leader: see what they log");
+        return;
+    }
     let missing = missing.join("; ");
     tracing::warn!(
         %member,

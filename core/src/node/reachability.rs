@@ -43,10 +43,8 @@ pub(super) async fn run(node: Arc<Node>) {
     let mut said = false;
     let mut not_before = Duration::ZERO;
     loop {
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(node.config.heartbeat_interval) => {}
+        if !node.wait(node.config.heartbeat_interval).await {
+            return;
         }
         if node.raft_leads() && !node.is_leader() {
             node.look_for_successor().await;

@@ -10,7 +10,8 @@ use crate::consensus::Payload;
 use crate::env::planted;
 use crate::storage::log::Log;
 
-/// Lets go of the log behind what the state engine has made durable. Ends with the member.
+/// Lets go of the log behind what the state engine has made durable; not while another's state arrives, which may end
+/// before that. Ends with the member.
 pub(super) async fn purge_log(node: Arc<Node>) {
     let mut durable = node.backing.durable_changed();
     // What an earlier life made durable counts at once: on a full disk the log may wait for just that.
@@ -20,6 +21,9 @@ pub(super) async fn purge_log(node: Arc<Node>) {
             biased;
             () = node.stopped.cancelled() => return,
             changed = durable.changed() => if changed.is_err() { return },
+        }
+        if node.receiving.is_replacing() {
+            continue;
         }
         let durable_index = *durable.borrow_and_update();
         let index = if planted::is("purge-before-durable") { node.status().applied_index } else { durable_index };
@@ -60,10 +64,8 @@ pub(super) async fn relieve_log(node: Arc<Node>, log: Log<Payload>) {
                 _ = node.backing.flush() => {}
             }
         }
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(RELIEF_INTERVAL) => {}
+        if !node.wait(RELIEF_INTERVAL).await {
+            return;
         }
     }
 }
@@ -114,10 +116,8 @@ const HAND_OVER_PAUSE: Duration = Duration::from_secs(30);
 pub(super) async fn hand_over_from_slow_disk(node: Arc<Node>, log: Log<Payload>) {
     let limit = node.config.election_timeout / STALL_DIVISOR;
     loop {
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(limit / 4) => {}
+        if !node.wait(limit / 4).await {
+            return;
         }
         let stalled = log.unsynced_for(node.env.now()).is_some_and(|long| long > limit);
         let Some(successor) = node.successor().filter(|_| stalled && node.is_leader()) else { continue };
@@ -126,10 +126,8 @@ pub(super) async fn hand_over_from_slow_disk(node: Arc<Node>, log: Log<Payload>)
         if let Err(error) = node.move_leader(successor).await {
             tracing::warn!(%member, %error, "leadership was not handed over");
         }
-        tokio::select! {
-            biased;
-            () = node.stopped.cancelled() => return,
-            () = node.env.sleep(HAND_OVER_PAUSE) => {}
+        if !node.wait(HAND_OVER_PAUSE).await {
+            return;
         }
     }
 }

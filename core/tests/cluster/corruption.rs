@@ -168,6 +168,28 @@ async fn who_sends_a_state_ends_when_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn the_others_go_on_while_a_member_is_corrupt() {
+    let mut damaged = Damaged::new(|_| {}).await;
+    damaged.damage_digest();
+    damaged.cluster.board.fail_bulk(usize::MAX, CallError::NotSent("not now".into()));
+    damaged.restart().await;
+    damaged.found_and_fenced().await;
+    for number in 0..2 {
+        let node = damaged.cluster.node(number);
+        within_seconds(10, async {
+            let key = format!("meanwhile{number}");
+            put(node, &key, "v").await.expect("there is a quorum of right ones");
+            assert_eq!(get(node, &key).await, Ok(Some("v".into())));
+        })
+        .await;
+    }
+    damaged.cluster.board.fail_bulk(0, CallError::NotSent("not now".into()));
+    damaged.healed().await;
+    assert_eq!(get(damaged.cluster.node(2), "meanwhile1").await, Ok(Some("v".into())));
+    damaged.cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_damaged_row_is_found_by_comparing_everything() {
     let mut damaged = Damaged::new(|config| config.corrupt_check_interval = Some(Duration::from_millis(300))).await;
     damaged.damage_row(Batch::default());

@@ -82,6 +82,31 @@ async fn alarms() {
 }
 
 #[tokio::test]
+async fn a_lesser_number_of_corrupt_members_stops_nobody_else() {
+    let mut bench = Bench::new();
+    let voter = |id| MemberRecord { format: 1, id, peer_urls: vec![format!("http://{id}")], ..MemberRecord::default() };
+    let members = (1..=3).map(voter).chain([MemberRecord { is_learner: true, ..voter(4) }]).collect();
+    bench.one(Body::Found(MemberTable { members })).unwrap();
+    for corrupt in [4, 2] {
+        alarm(&mut bench, 1, corrupt, 2);
+        assert_eq!(bench.put(put("a", "")).map(drop), Ok(()));
+    }
+    // What is left of the voters is no majority: all stop until one of the two is right again, or gone.
+    alarm(&mut bench, 1, 3, 2);
+    assert_eq!(bench.put(put("a", "")), Err(Code::Corrupt));
+    alarm(&mut bench, 2, 2, 2);
+    assert_eq!(bench.put(put("a", "")).map(drop), Ok(()));
+    alarm(&mut bench, 1, 2, 2);
+    bench.one(Body::MemberRemove(2)).unwrap();
+    assert_eq!(bench.put(put("a", "")), Err(Code::Corrupt), "one of two is no majority");
+    bench.one(Body::MemberRemove(3)).unwrap();
+    assert_eq!(bench.put(put("a", "")).map(drop), Ok(()));
+    // Nobody was ever called so: the alarm stands against all.
+    alarm(&mut bench, 1, 77, 2);
+    assert_eq!(bench.put(put("a", "")), Err(Code::Corrupt));
+}
+
+#[tokio::test]
 async fn members_and_version() {
     let mut bench = Bench::new();
     let url = |id: u64| format!("http://{id}");
