@@ -13,6 +13,9 @@ use crate::types::{Code, Reply, is_older_start};
 
 /// The format of [`MemberRecord`] that this build writes.
 const FORMAT: u32 = 1;
+/// Since this format of commands, starts of a member are told apart by the runs that its data directory has seen, and
+/// not by their count.
+const KNOWN_BY_RUNS: u32 = 2;
 
 impl Machine {
     /// The members that the cluster begins with. Several leaders may try; the first wins.
@@ -40,8 +43,8 @@ impl Machine {
             id: member.id,
             peer_urls: member.peer_urls.clone(),
             is_learner: member.is_learner,
-            // What has been agreed on stays so: a build that knows less of it cannot join.
-            command_format: if format < 2 { 0 } else { self.state.command_format() },
+            // It may be of an older build; but not of one that would take an older data directory for a newer one.
+            command_format: if format < KNOWN_BY_RUNS { 0 } else { KNOWN_BY_RUNS },
             ..MemberRecord::default()
         });
         Ok(Reply::Done)
@@ -77,7 +80,7 @@ impl Machine {
     pub(super) fn member_started(&mut self, started: &MemberStarted, format: u32) -> Result<Reply, ReadError> {
         let member = self.member(started.id)?;
         let another = !member.incarnation.is_empty() && member.incarnation != started.incarnation;
-        let older = if format < 2 {
+        let older = if format < KNOWN_BY_RUNS {
             started.boot < member.boot || (started.boot == member.boot && started.run != member.run)
         } else {
             is_older_start(&member, started.run, &started.earlier_runs)

@@ -107,7 +107,7 @@ impl StateView {
     }
 
     /// The newest format of commands that all members can apply. A founder that never started counts for the oldest, one
-    /// that was added later for what the others could apply then.
+    /// that was added for the oldest that may still join.
     pub fn command_format(&self) -> u32 {
         let members = self.members.read();
         let formats = members.values().filter(|member| !member.removed).map(|member| member.command_format.max(1));

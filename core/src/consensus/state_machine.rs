@@ -85,14 +85,22 @@ impl StateMachine {
             let text = format!("the state ends before entry {missing}, which is not in the log any more");
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
-        self.install(&meta, state).await?;
-        self.ahead_until = from;
-        while from < until {
-            for entry in self.around.log.next_entries(from..until).await? {
-                self.apply_one(&entry)?;
-                from = entry.log_id.index() + 1;
+        let replaced = async {
+            self.install(&meta, state).await?;
+            self.ahead_until = from;
+            while from < until {
+                for entry in self.around.log.next_entries(from..until).await? {
+                    self.apply_one(&entry)?;
+                    from = entry.log_id.index() + 1;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
+            io::Result::Ok(())
+        };
+        if let Err(error) = replaced.await {
+            // The core knows nothing of this, and would go on with a state that lacks entries.
+            self.around.backing.fail(&format!("another member's state was not taken over whole: {error}"));
+            return Err(error);
         }
         self.around.digests.count_replacement();
         Ok(())
@@ -102,6 +110,15 @@ impl StateMachine {
         if !planted::is("install-not-sealed") {
             state.seal(&self.around.aside).await?;
         }
+        // Readers are to wait for what they asked for, should the state that comes be the older one.
+        let until = meta.last_log_id.map_or(0, |last| last.index() + 1);
+        self.around.applied.send_if_modified(|applied| {
+            let is_older = until < *applied;
+            *applied = until.min(*applied);
+            is_older
+        });
+        // It was for another state.
+        self.ahead_until = 0;
         self.machine.begin_install().await.map_err(io::Error::other)?;
         while let Some(chunk) = state.next_chunk(&self.around.aside).await? {
             self.machine.install_chunk(chunk).await.map_err(io::Error::other)?;

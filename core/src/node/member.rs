@@ -25,7 +25,7 @@ use crate::apply::StateView;
 use crate::consensus::{
     Digests, LogId, Network, Payload, Proposer, RaftConfig, Reach, Receiving, SlowApply, StateMachine,
 };
-use crate::env::{Aside, Env, planted};
+use crate::env::{Aside, Env, planted, within};
 use crate::lease::Lessor;
 use crate::mvcc::Reader;
 use crate::storage::backing::Backing;
@@ -339,8 +339,13 @@ impl Node {
         let Some(Parts { log, data_dir: _held }) = parts else { return };
         self.config.cluster.transport.stop().await;
         self.hub.close();
-        // The core may have ended with an error already, which was reported then.
-        let _ = self.raft.shutdown().await;
+        // The core may have ended with an error already, which was reported then. While the disk is full, its state
+        // machine waits for room, and it for that.
+        let mut shutdown = std::pin::pin!(self.raft.shutdown());
+        if within(&self.env, self.config.election_timeout, &mut shutdown).await.is_none() {
+            self.backing.release();
+            let _ = shutdown.await;
+        }
         self.lessor.stop();
         self.long_reads.close().await;
         self.snapshots.close().await;

@@ -194,6 +194,7 @@ pub(super) async fn admit(node: Arc<Node>) {
             () = gate.asked.notified() => {}
             reached = applied.wait_for(|applied| next.is_some_and(|next| *applied >= next)), if next.is_some() => {
                 if reached.is_err() {
+                    node.fail("the state machine has ended: restart the member");
                     return;
                 }
             }

@@ -279,6 +279,9 @@ fn raft_config(config: &NodeConfig) -> Result<Config, StartError> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         install_snapshot_timeout: 10 * 60 * 1000,
+        // The core must not wait for the state machine, which may wait for a disk or take over another's state; what
+        // is queued here is only which entries to apply.
+        state_machine_channel_size: Some(1 << 20),
         ..Config::default()
     }
     .validate()
@@ -327,9 +330,10 @@ async fn take_part(node: &Arc<Node>) -> Result<(), StartError> {
         }
     }
     if alone || (!known && founders.len() == 1 && node.identity.founder) {
-        publish::publish(node).await.map_err(|error| match error.code() {
-            Code::MemberExist => StartError::new(publish::ANOTHER_START),
-            _ => failed("cannot publish the member", &error),
+        publish::publish(node).await.map_err(|error| match (node.failure(), error.code()) {
+            (Some(reason), _) => StartError::new(reason),
+            (None, Code::MemberExist) => StartError::new(publish::ANOTHER_START),
+            (None, _) => failed("cannot publish the member", &error),
         })?;
         // Clients that come back after a restart renew their leases at once.
         let mut leases = node.leadership.ticking();

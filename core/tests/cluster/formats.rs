@@ -55,7 +55,7 @@ async fn newer_commands_wait_until_every_member_knows_them() {
 
     // One that is added may be older until it has said what it is.
     let added = cluster.node(0).add_member(vec![url(3)], true).await.expect("all are healthy");
-    assert_eq!(agreed(&cluster).await, 1);
+    assert_eq!(agreed(&cluster).await, COMMAND_FORMAT);
     let mut joins = config(&cluster.board, 3, 4);
     joins.cluster.exists = true;
     cluster.nodes.push(Some(Node::start(joins, env()).await.expect("joins")));

@@ -6,6 +6,7 @@ mod corruption;
 mod formats;
 mod lines;
 mod reachability;
+mod slow_disk;
 mod switchboard;
 #[cfg(feature = "rocks")]
 mod upgrade;
@@ -185,6 +186,10 @@ async fn members_come_and_go() {
             added => added.expect("added"),
         };
         assert!(added.name.is_empty() && added.is_learner == learns);
+        if learns {
+            let early = cluster.node(1).promote_member(added.id).await;
+            assert_eq!(early.map_err(|error| error.code()), Err(Code::LearnerNotReady), "it has not even started");
+        }
         let mut joins = config(&cluster.board, number, number + 1);
         joins.cluster.exists = true;
         let node = Node::start(joins, env()).await.expect("joins");

@@ -179,7 +179,7 @@ async fn members_and_version() {
             command_format: 1,
             ..member(3, "n")
         },
-        MemberRecord { peer_urls: vec!["http://new".into()], ..member(9, "") },
+        MemberRecord { peer_urls: vec!["http://new".into()], command_format: 2, ..member(9, "") },
     ];
     assert_eq!((&state.members()[..], state.is_removed(8)), (&expected[..], true));
     assert_eq!(state.cluster_version().as_deref(), Some("3.7.0"));

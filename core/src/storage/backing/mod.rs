@@ -27,11 +27,11 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use keelkv_proto::keelkv::AppliedRecord;
 use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 pub use self::options::{BackingOptions, WriteObserver};
 use self::overlay::Found;
-use self::worker::{FlushJob, Shared};
+use self::worker::Shared;
 use crate::env::Env;
 use crate::storage::engine::{Batch, EachRow, EngineRead, Room, Rows, StateEngine, Table, visit_by_scans};
 use crate::storage::values::values_in_order;
@@ -111,27 +111,31 @@ impl Backing {
     }
 
     /// Waits until everything submitted before this call is in the engine. That can take as long as
-    /// the disk has no room.
+    /// the disk has no room, unless [`Backing::release`] ends it.
     pub async fn settled(&self) -> io::Result<()> {
-        let target = self.shared.overlay.read().submitted();
-        let mut written = self.shared.written.subscribe();
-        let mut failed = self.shared.failed.subscribe();
-        let mut closed = self.shared.closed.subscribe();
+        let mut released = self.shared.released.subscribe();
         tokio::select! {
             biased;
-            seen = written.wait_for(|written| *written >= target) => seen.map(drop).map_err(io::Error::other),
-            _ = failed.wait_for(Option::is_some) => Err(self.shared.broken()),
-            _ = closed.wait_for(|closed| *closed) => Err(self.shared.broken()),
+            settled = self.shared.settled() => settled,
+            _ = released.wait_for(|released| *released) => Err(io::Error::other("the member stops")),
         }
+    }
+
+    /// From now on nobody waits for what could not be written yet: the member stops, and its log has it.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
+    }
+
+    /// Ends this for good: what is in it is not what it should be.
+    pub fn fail(&self, reason: &str) {
+        self.shared.fail(reason);
     }
 
     /// Writes and flushes everything submitted before this call; answers the durable applied index.
     /// An error of kind `StorageFull` means that nothing is lost and it can be tried again later.
     pub async fn flush(&self) -> io::Result<u64> {
         self.settled().await?;
-        let (done, flushed) = oneshot::channel();
-        self.shared.ask_flusher(FlushJob::Flush(Some(done)))?;
-        flushed.await.unwrap_or_else(|_| Err(self.shared.broken()))
+        self.shared.all_flushed().await
     }
 
     /// Has everything submitted before this call flushed at one of the next checks, without waiting for it. For
@@ -223,7 +227,7 @@ impl Backing {
     pub async fn close(self) {
         let mut room = self.room_changed();
         let unflushed = tokio::select! {
-            flushed = self.flush() => flushed.err(),
+            flushed = self.shared.all_flushed() => flushed.err(),
             _ = room.wait_for(|room| *room == Room::None) => Some(io::ErrorKind::StorageFull.into()),
         };
         if let Some(error) = unflushed {

@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) failed: watch::Sender<Option<String>>,
     progress: Mutex<Progress>,
     pub(super) closed: watch::Sender<bool>,
+    /// Nobody is to wait any more.
+    pub(super) released: watch::Sender<bool>,
     writer: Mutex<Option<Queue<Pending>>>,
     flusher: Mutex<Option<Queue<FlushJob>>>,
 }
@@ -101,6 +103,7 @@ impl Shared {
             failed: watch::Sender::new(None),
             progress: Mutex::new(Progress { applied: durable, ..Progress::default() }),
             closed: watch::Sender::new(false),
+            released: watch::Sender::new(false),
             writer: Mutex::new(None),
             flusher: Mutex::new(None),
         });
@@ -148,6 +151,28 @@ impl Shared {
         Ok(())
     }
 
+    /// Waits until everything submitted before this call is in the engine.
+    pub(super) async fn settled(&self) -> io::Result<()> {
+        let target = self.overlay.read().submitted();
+        let mut written = self.written.subscribe();
+        let mut failed = self.failed.subscribe();
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            biased;
+            seen = written.wait_for(|written| *written >= target) => seen.map(drop).map_err(io::Error::other),
+            _ = failed.wait_for(Option::is_some) => Err(self.broken()),
+            _ = closed.wait_for(|closed| *closed) => Err(self.broken()),
+        }
+    }
+
+    /// Writes and flushes everything submitted before this call.
+    pub(super) async fn all_flushed(&self) -> io::Result<u64> {
+        self.settled().await?;
+        let (done, flushed) = oneshot::channel();
+        self.ask_flusher(FlushJob::Flush(Some(done)))?;
+        flushed.await.unwrap_or_else(|_| Err(self.broken()))
+    }
+
     pub(super) fn flush_soon(&self) {
         let submitted = self.overlay.read().submitted();
         self.progress.lock().flush_after = Some(submitted);
@@ -181,7 +206,7 @@ impl Shared {
         io::Error::other(self.failure().unwrap_or_else(|| "the state store is closed".to_owned()))
     }
 
-    fn fail(&self, text: &str) {
+    pub(super) fn fail(&self, text: &str) {
         let first = self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert_with(|| text.to_owned());
