@@ -4,6 +4,7 @@
 
 mod corruption;
 mod formats;
+mod full_disk;
 mod lines;
 mod reachability;
 mod slow_disk;
