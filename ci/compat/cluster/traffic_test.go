@@ -278,3 +278,34 @@ func TestWiped(t *testing.T) {
 	})
 	p.ctl("m1", "put key value")
 }
+
+// TestForceNewCluster goes on with what one member has when the others are lost for good.
+func TestForceNewCluster(t *testing.T) {
+	p := start(t, 3)
+	// etcd forgets what the member has, but does not know yet to be agreed on; what comes after it tells.
+	p.ctl("m1", "put key value", "put other value", "put other again")
+	p.ctl("m2", "get key")
+	p.each(func(s *side) error {
+		for _, name := range []string{"m1", "m2", "m3"} {
+			s.member(name).Kill()
+		}
+		return s.member("m2").With("--force-new-cluster").Launch()
+	})
+	p.both("alone", func(ctx context.Context, s *side) string {
+		if err := s.member("m2").Ready(ctx); err != nil {
+			return err.Error()
+		}
+		return s.etcdctl("m2", "get key")
+	})
+	p.ctl("m2", "member list", "put key after", "get key", "endpoint health")
+	p.each(func(s *side) error {
+		s.member("m2").Kill()
+		return s.member("m2").With("--force-new-cluster=false").Launch()
+	})
+	p.both("alone, without the flag", func(ctx context.Context, s *side) string {
+		if err := s.member("m2").Ready(ctx); err != nil {
+			return err.Error()
+		}
+		return s.etcdctl("m2", "get key")
+	})
+}
