@@ -7,6 +7,7 @@ mod formats;
 mod lines;
 mod reachability;
 mod switchboard;
+mod transfers;
 #[cfg(feature = "rocks")]
 mod upgrade;
 
