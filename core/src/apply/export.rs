@@ -11,10 +11,6 @@ use crate::mvcc::PROGRESS_KEY;
 use crate::storage::backing::Backing;
 use crate::storage::engine::{EngineRead, Table};
 
-/// Rows that are asked for before it is known how large they are.
-const FIRST_ROWS: usize = 16;
-const ROWS_MAX: usize = 4096;
-
 /// Tables in the order in which they are sent. What the state is the state of comes last, so that
 /// half a state can never be taken for a whole one.
 const ORDER: [Table; 8] = [
@@ -35,7 +31,6 @@ pub struct Export {
     applied: AppliedRecord,
     table: usize,
     from: Vec<u8>,
-    rows: usize,
 }
 
 impl Export {
@@ -45,7 +40,7 @@ impl Export {
         let view = backing.pin_written().await?;
         let Some(applied) = view.get(Table::System, b"")? else { return Ok(None) };
         let applied = AppliedRecord::decode(applied).map_err(io::Error::other)?;
-        Ok(Some(Self { view, applied, table: 0, from: Vec::new(), rows: FIRST_ROWS }))
+        Ok(Some(Self { view, applied, table: 0, from: Vec::new() }))
     }
 
     /// The entry after which the state is so.
@@ -53,18 +48,16 @@ impl Export {
         &self.applied
     }
 
-    /// The next piece, of about `bytes`; `None` after the last. Blocks for the disk.
+    /// The next piece, of `bytes` and a row at most, whatever the size of that; `None` after the last. Blocks for the disk.
     pub fn next_chunk(&mut self, bytes: usize) -> io::Result<Option<StateChunk>> {
         while let Some(table) = ORDER.get(self.table).copied() {
-            let rows = self.view.scan(table, &self.from, &[], self.rows)?;
+            let rows = self.view.scan_bytes(table, &self.from, bytes)?;
             let Some((last, _)) = rows.last() else {
-                (self.table, self.rows) = (self.table + 1, FIRST_ROWS);
+                self.table += 1;
                 self.from.clear();
                 continue;
             };
             self.from = [&last[..], &[0]].concat();
-            let size: usize = rows.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-            self.rows = (bytes * rows.len() / size.max(1)).clamp(1, ROWS_MAX);
             let rows: Vec<StateRow> = rows
                 .into_iter()
                 .filter(|(key, _)| is_replicated(table, key))

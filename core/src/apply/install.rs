@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use keelkv_proto::keelkv::StateChunk;
+use keelkv_proto::keelkv::{AppliedRecord, StateChunk};
 
 use super::export;
 use super::fault::Fault;
@@ -82,21 +82,34 @@ pub fn take_over(
     Ok(())
 }
 
-/// The rows of a piece; and the entry after which the state is so, if that is one of them.
-fn rows(chunk: StateChunk) -> Result<(Batch, Option<u64>), Fault> {
-    let table = export::table(chunk.table);
-    let table = table.ok_or_else(|| Fault::new(format!("a snapshot has a table {}", chunk.table)))?;
-    let (mut batch, mut applied) = (Batch::default(), None);
-    for row in chunk.rows {
+/// Sees whether a piece of a state can be installed. The record of the entry after which the state is so, if it is in
+/// there.
+pub fn check_chunk(chunk: &StateChunk) -> Result<Option<AppliedRecord>, Fault> {
+    let table = table(chunk)?;
+    let mut applied = None;
+    for row in &chunk.rows {
         if !export::is_replicated(table, &row.key) {
             return Err(Fault::new("a snapshot has rows that are its sender's own"));
         }
         if table == Table::System && row.key.is_empty() {
-            applied = Some(decode_applied(row.value.clone())?.index);
+            applied = Some(decode_applied(row.value.clone())?);
         }
+    }
+    Ok(applied)
+}
+
+/// The rows of a piece; and the entry after which the state is so, if that is one of them.
+fn rows(chunk: StateChunk) -> Result<(Batch, Option<u64>), Fault> {
+    let applied = check_chunk(&chunk)?.map(|applied| applied.index);
+    let (table, mut batch) = (table(&chunk)?, Batch::default());
+    for row in chunk.rows {
         batch.put(table, row.key, row.value);
     }
     Ok((batch, applied))
+}
+
+fn table(chunk: &StateChunk) -> Result<Table, Fault> {
+    export::table(chunk.table).ok_or_else(|| Fault::new(format!("a snapshot has a table {}", chunk.table)))
 }
 
 /// The record of the last entry is sent after everything else.

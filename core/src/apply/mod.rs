@@ -36,7 +36,7 @@ mod tests;
 
 pub use self::export::Export;
 pub use self::fault::Fault;
-pub use self::install::take_over;
+pub use self::install::{check_chunk, take_over};
 pub use self::leases::Lease;
 pub use self::machine::{Content, EntryAt, Machine, read_applied};
 pub use self::sinks::{EventSink, LeaseSink, Sinks};

@@ -11,20 +11,22 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keelkv_proto::keelkv::LogPosition;
 use keelkv_proto::keelkv::peer::{
     SnapshotAnswer, SnapshotEnd, SnapshotOffer, SnapshotPiece, SnapshotRequest, snapshot_request::Step,
 };
+use keelkv_proto::keelkv::{AppliedRecord, LogPosition, StateChunk};
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::SnapshotMeta;
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::watch;
 
 use super::snapshot_data::SnapshotData;
 use super::spool::{self, Spool};
 use super::state_machine::{Snapshot, StateMachine};
 use super::{RaftConfig, Vote, decode_stored_membership, wire};
+use crate::apply::check_chunk;
 use crate::env::{Aside, Env};
 use crate::storage::log::disk::Disk;
 
@@ -33,7 +35,7 @@ const ABANDONED: Duration = Duration::from_secs(60);
 const AS_IT_SHOULD_BE: &str = "the state of this member is as it should be";
 
 /// What arrives at one member. One transfer at a time: a new offer takes the place of an older one, unless that is
-/// being installed.
+/// being installed, or is the leader's and the new one is not.
 #[derive(Clone, Debug)]
 pub struct Receiving {
     env: Arc<dyn Env>,
@@ -46,11 +48,14 @@ pub struct Receiving {
 #[derive(Debug)]
 struct Transfer {
     id: u64,
-    last: Option<LogPosition>,
+    /// The last entry that the state has in it, as offered.
+    last: LogPosition,
     membership: Bytes,
     replaces: bool,
     pieces: u64,
     checksum: u32,
+    /// Whether the record of that entry, which is the end of a whole state, has arrived.
+    is_complete: bool,
     arrived: Arrived,
 }
 
@@ -110,13 +115,20 @@ impl Receiving {
             if current.as_ref().is_some_and(Transfer::is_being_installed) {
                 return Err("this member installs another snapshot just now".to_owned());
             }
+            // Each would be begun anew when the other had put an end to it, for ever.
+            if offer.replaces && current.as_ref().is_some_and(Transfer::is_on_its_way_from_the_leader) {
+                return Err("the leader sends this member a snapshot just now".to_owned());
+            }
             if offer.replaces && !is_corrupt {
                 return Err(AS_IT_SHOULD_BE.to_owned());
             }
             if !offer.replaces && vote < raft.server_metrics().borrow_watched().vote {
                 return Err("a snapshot from a leader of an earlier term".to_owned());
             }
-            *current = Some(self.begin(request.transfer, offer)?);
+            let last = offer.last.ok_or("a snapshot of a state to which nothing was applied")?;
+            // The file of the one before is gone, even if there is none for this one.
+            *current = None;
+            *current = Some(self.begin(request.transfer, offer, last)?);
         }
         let transfer = current.as_mut().filter(|transfer| transfer.id == request.transfer);
         let transfer = transfer.ok_or("the snapshot is not expected: offer it first")?;
@@ -133,19 +145,20 @@ impl Receiving {
         Ok((transfer.pieces, None))
     }
 
-    fn begin(&self, id: u64, offer: &SnapshotOffer) -> Result<Transfer, String> {
-        tracing::info!(last = ?offer.last, "a snapshot is on its way to this member");
+    fn begin(&self, id: u64, offer: &SnapshotOffer, last: LogPosition) -> Result<Transfer, String> {
+        tracing::info!(?last, "a snapshot is on its way to this member");
         let spool = Spool::begin(&self.disk).map_err(|error| no_place(&error))?;
         let (current, env) = (Arc::downgrade(&self.current), Arc::clone(&self.env));
         let (disk, aside) = (Arc::downgrade(&self.disk), Arc::downgrade(&self.aside));
         self.env.spawn("abandoned-snapshot", Box::pin(give_up(env, id, current, disk, aside)));
         Ok(Transfer {
             id,
-            last: offer.last,
+            last,
             membership: Bytes::copy_from_slice(&offer.membership),
             replaces: offer.replaces,
             pieces: 0,
             checksum: 0,
+            is_complete: false,
             arrived: Arrived::Part(spool),
         })
     }
@@ -164,12 +177,16 @@ impl Receiving {
         if (end.pieces, end.checksum) != (transfer.pieces, transfer.checksum) {
             return Err(format!("the snapshot has {} pieces here, and {} were sent", transfer.pieces, end.pieces));
         }
+        // Once it is sealed there is no way back: a start goes on with it.
+        if !transfer.is_complete {
+            return Err("the snapshot ended too early".to_owned());
+        }
         // The library takes it for granted that no leader sends what is beyond its own term.
-        if transfer.last.is_some_and(|last| last.term > vote.leader_id.term) {
+        if transfer.last.term > vote.leader_id.term {
             return Err("a snapshot from a later term than its sender's".to_owned());
         }
         let meta = SnapshotMeta {
-            last_log_id: transfer.last.map(wire::at),
+            last_log_id: Some(wire::at(transfer.last)),
             last_membership: decode_stored_membership(&transfer.membership).map_err(|error| error.to_string())?,
         };
         let (told, outcome) = watch::channel(None);
@@ -211,6 +228,10 @@ impl Transfer {
         matches!(&self.arrived, Arrived::Whole(outcome) if outcome.borrow().is_none() && outcome.has_changed().is_ok())
     }
 
+    fn is_on_its_way_from_the_leader(&self) -> bool {
+        !self.replaces && matches!(&self.arrived, Arrived::Part(_))
+    }
+
     fn take(&mut self, piece: &SnapshotPiece) -> Result<(), String> {
         if piece.number < self.pieces {
             // It was taken before, and the answer was lost.
@@ -223,7 +244,15 @@ impl Transfer {
             return Err(format!("piece {} of the snapshot was damaged on its way", piece.number));
         }
         let Arrived::Part(spool) = &mut self.arrived else { return Err("the snapshot is complete already".to_owned()) };
+        // Sent frames are shared: what is decoded is not copied.
+        let chunk = StateChunk::decode(piece.chunk.clone()).map_err(|error| error.to_string())?;
+        let applied = check_chunk(&chunk).map_err(|error| error.to_string())?;
+        let last = |applied: &AppliedRecord| (applied.term, applied.index.checked_sub(1));
+        if applied.as_ref().is_some_and(|applied| last(applied) != (self.last.term, Some(self.last.index))) {
+            return Err("the snapshot is of another state than was offered".to_owned());
+        }
         spool.push(&piece.chunk, piece.checksum).map_err(|error| no_place(&error))?;
+        self.is_complete |= applied.is_some();
         self.pieces += 1;
         self.checksum = crc32c::crc32c_append(self.checksum, &piece.checksum.to_be_bytes());
         Ok(())

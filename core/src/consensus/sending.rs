@@ -24,7 +24,7 @@ use super::state_machine::Snapshot;
 use super::{Network, RaftConfig, Vote, encode_stored_membership, wire};
 use crate::peer::{CallError, Lane};
 
-/// Without a piece taken for this long, a transfer has failed.
+/// Without a piece taken, or an answer to an offer, for this long, a transfer has failed.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -54,6 +54,9 @@ impl<'a> Sending<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<SnapshotResponse<RaftConfig>, Failed> {
+        if self.offer.last.is_none() {
+            return Err(refused("this member has no state yet, or none until another one is installed".to_owned()));
+        }
         tracing::info!(to = format_args!("{:x}", self.member), last = ?self.offer.last, "sending a snapshot");
         self.offer_again(0).await?;
         let (mut number, mut checksum) = (0, 0);
@@ -81,13 +84,15 @@ impl<'a> Sending<'a> {
     /// Sends one step, again if need be, until the member has `pieces`.
     async fn deliver(&self, step: Step, pieces: u64, timeout: Duration) -> Result<SnapshotAnswer, Failed> {
         let since = self.network.env.now();
+        // What takes its time there goes on while the connection is broken: who asks again hears what came of it.
+        let patience = NO_PROGRESS.max(timeout);
         loop {
             match self.call(step.clone(), timeout).await {
                 Ok(answer) if answer.pieces == pieces => return Ok(answer),
                 Ok(answer) => return Err(lost_count(answer.pieces)),
                 Err(CallError::Refused(why)) => return Err(refused(why)),
                 Err(error) => {
-                    if self.network.env.now().saturating_sub(since) > NO_PROGRESS {
+                    if self.network.env.now().saturating_sub(since) > patience {
                         return Err(unanswered(error).into());
                     }
                 }
@@ -154,4 +159,154 @@ fn refused(why: String) -> Failed {
 
 fn unreadable_state(error: std::io::Error) -> Failed {
     RPCError::Unreachable(Unreachable::new(&error)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use keelkv_proto::keelkv::StateChunk;
+    use openraft::storage::SnapshotMeta;
+    use parking_lot::Mutex;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::consensus::network::Timing;
+    use crate::consensus::spool::Spool;
+    use crate::consensus::{LeaderId, Reach, log_id};
+    use crate::env::{Aside, Env, Step as WorkerStep, TokioEnv, Wake};
+    use crate::peer::{Hello, Peer, PeerService, Transport};
+    use crate::storage::log::SimDisk;
+    use crate::storage::log::disk::Disk;
+
+    /// A clock that can be moved.
+    #[derive(Debug)]
+    struct Clock {
+        env: Arc<TokioEnv>,
+        ahead: Mutex<Duration>,
+    }
+
+    impl Env for Clock {
+        fn now(&self) -> Duration {
+            self.env.now() + *self.ahead.lock()
+        }
+
+        fn wall_ms(&self) -> i64 {
+            self.env.wall_ms()
+        }
+
+        fn random(&self) -> u64 {
+            self.env.random()
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            *self.ahead.lock() += duration;
+            Box::pin(std::future::ready(()))
+        }
+
+        fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+            self.env.spawn(name, task);
+        }
+
+        fn worker(
+            &self,
+            name: &'static str,
+            step: Box<dyn FnMut() -> WorkerStep + Send>,
+        ) -> std::io::Result<Arc<dyn Wake>> {
+            self.env.worker(name, step)
+        }
+    }
+
+    /// A member that takes everything; the connection to it breaks `breaks` times while it installs, after `installs`.
+    #[derive(Debug)]
+    struct Member {
+        clock: Arc<Clock>,
+        installs: Duration,
+        breaks: Mutex<usize>,
+        pieces: Mutex<u64>,
+    }
+
+    impl Member {
+        fn answer(&self, request: SnapshotRequest) -> Result<SnapshotAnswer, CallError> {
+            let mut ballot = None;
+            match request.step.expect("there is one") {
+                Step::Offer(_) => {}
+                Step::Piece(piece) => *self.pieces.lock() = piece.number + 1,
+                Step::End(_) => {
+                    *self.clock.ahead.lock() += self.installs;
+                    let mut breaks = self.breaks.lock();
+                    if *breaks > 0 {
+                        *breaks -= 1;
+                        return Err(CallError::Lost("the connection broke".to_owned()));
+                    }
+                    ballot = request.ballot;
+                }
+            }
+            Ok(SnapshotAnswer { pieces: *self.pieces.lock(), ballot })
+        }
+    }
+
+    impl Transport for Member {
+        fn start(&self, _hello: Hello, _service: Arc<dyn PeerService>) {}
+
+        fn set_peers(&self, _peers: Vec<Peer>) {}
+
+        fn call(
+            &self,
+            _to: u64,
+            _lane: Lane,
+            request: Bytes,
+            _: Duration,
+        ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+            let Ok(request::Body::Snapshot(request)) = wire::decode_request(request) else { panic!("of another kind") };
+            let answer = self.answer(request).map(|answer| wire::encode_answer(answer::Body::Snapshot(answer)));
+            std::future::ready(answer).boxed()
+        }
+
+        fn ask(&self, _url: &str, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+            std::future::ready(Err(CallError::NotSent("nobody is asked".to_owned()))).boxed()
+        }
+
+        fn connected_for(&self, _member: u64) -> Option<Duration> {
+            None
+        }
+
+        fn stop(&self) -> BoxFuture<'static, ()> {
+            std::future::ready(()).boxed()
+        }
+    }
+
+    async fn send(last: Option<u64>, installs: Duration, breaks: usize) -> Result<(), String> {
+        let clock = Arc::new(Clock { env: TokioEnv::new(Handle::current()), ahead: Mutex::default() });
+        let env: Arc<dyn Env> = Arc::clone(&clock) as _;
+        let member = Member { clock, installs, breaks: Mutex::new(breaks), pieces: Mutex::default() };
+        let second = Duration::from_secs(1);
+        let timing = Timing { control: second, append: second, piece: second, snapshot_rate: u64::MAX };
+        let aside = Arc::new(Aside::start(env.as_ref(), "aside", "lost"));
+        let network = Network::new(env, Arc::new(member), timing, Arc::clone(&aside), Reach::default());
+        let mut spool = Spool::begin(&(SimDisk::new() as Arc<dyn Disk>)).expect("there is room");
+        let piece = StateChunk::default().encode_to_vec();
+        spool.push(&piece, crc32c::crc32c(&piece)).expect("there is room");
+        let meta = SnapshotMeta { last_log_id: last.map(|index| log_id(1, index)), ..SnapshotMeta::default() };
+        let vote = Vote { leader_id: LeaderId { term: 1, voted_for: 1 }, committed: true };
+        let sent = network.send_replacement(2, vote, Snapshot { meta, snapshot: SnapshotData::Received(spool) }).await;
+        aside.close().await;
+        sent
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_does_not_end_a_transfer_that_is_being_installed() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(send(Some(7), minute, 3).await, Ok(()));
+        let given_up = send(Some(7), minute, usize::MAX).await.expect_err("it is never installed");
+        assert!(given_up.contains("the connection broke"), "{given_up}");
+    }
+
+    #[tokio::test]
+    async fn a_state_of_nothing_is_not_sent() {
+        let refused = send(None, Duration::ZERO, 0).await.expect_err("there is none");
+        assert!(refused.contains("has no state yet"), "{refused}");
+    }
 }

@@ -17,8 +17,10 @@ pub fn peer_options(config: &ServerConfig) -> Result<PeerOptions, StartError> {
         listeners.push(PeerListener { socket, secure: endpoint.is_secure() });
     }
     let mut limits = PeerLimits::default();
-    // The largest request must pass, with whatever else is sent together with it.
-    limits.log.frame = limits.log.frame.saturating_add(config.limits.max_request_bytes).min(LARGEST_FRAME);
+    // The largest request must pass, and its value within a state, with whatever else is sent together with it.
+    for lane in [&mut limits.log, &mut limits.bulk] {
+        lane.frame = lane.frame.saturating_add(config.limits.max_request_bytes).min(LARGEST_FRAME);
+    }
     Ok(PeerOptions { member_name: config.name.clone(), listeners, tls, limits })
 }
 
@@ -33,6 +35,19 @@ mod tests {
             Ok(Request::Serve(config, _)) => peer_options(&config),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_largest_request_passes_on_the_lanes_for_entries_and_for_states() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = format!("--data-dir={}", directory.path().display());
+        let urls = "--listen-peer-urls=http://127.0.0.1:0";
+        let options = |more| options(&["--name=a", &data_dir, urls, more]).unwrap().limits;
+        let (usual, large) = (PeerLimits::default(), options("--max-request-bytes=100000000"));
+        assert_eq!(large.log.frame, usual.log.frame + 100_000_000);
+        assert_eq!(large.bulk.frame, usual.bulk.frame + 100_000_000);
+        assert_eq!(large.control.frame, usual.control.frame);
+        assert_eq!(options("--max-request-bytes=2000000000").bulk.frame, LARGEST_FRAME);
     }
 
     #[test]

@@ -132,11 +132,30 @@ pub trait EngineRead: Debug + Send + Sync + 'static {
     /// To go on, scan again from the last key with a zero byte appended.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows>;
 
+    /// Rows with `from <= key` in key order, up to the one with which they take `bytes`: no more than that and one row
+    /// are in memory. To go on, as after [`EngineRead::scan`].
+    fn scan_bytes(&self, table: Table, from: &[u8], bytes: usize) -> io::Result<Rows> {
+        rows_of(bytes, |each| self.visit(table, from, &[], each))
+    }
+
     /// Shows the rows with `from <= key < to` (no end if `to` is empty) to `each` in key order, until it breaks off or
     /// fails. For passing through many rows once: none of them is kept.
     fn visit(&self, table: Table, from: &[u8], to: &[u8], each: &mut EachRow<'_>) -> io::Result<()> {
         visit_by_scans(self, table, from, to, each)
     }
+}
+
+/// [`EngineRead::scan_bytes`] of the rows that `visit` shows.
+pub(super) fn rows_of(bytes: usize, visit: impl FnOnce(&mut EachRow<'_>) -> io::Result<()>) -> io::Result<Rows> {
+    /// What a row takes besides key and value where it travels.
+    const ROW_EXTRA_BYTES: usize = 8;
+    let (mut rows, mut taken) = (Rows::new(), 0);
+    visit(&mut |key, value| {
+        rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        taken += key.len() + value.len() + ROW_EXTRA_BYTES;
+        Ok(if taken < bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(rows)
 }
 
 /// [`EngineRead::visit`] where there is no better way.

@@ -14,6 +14,7 @@ use super::engine::{Batch, EngineRead, IDENTITY_KEY, Room, Rows, StateEngine, Ta
 pub(crate) fn run(fresh: &dyn Fn() -> Arc<dyn StateEngine>) {
     batches_are_whole_and_ordered(&*fresh());
     scans_are_bounded_and_resume(&*fresh());
+    scans_are_bounded_by_bytes(&*fresh());
     visits_show_every_row(&*fresh());
     pins_stand_still(&*fresh());
     ranges_are_removed(&*fresh());
@@ -87,6 +88,32 @@ fn scans_are_bounded_and_resume(engine: &dyn StateEngine) {
         all.extend(numbers(&rows));
     }
     assert_eq!(all, (0..90).collect::<Vec<_>>());
+}
+
+fn scans_are_bounded_by_bytes(engine: &dyn StateEngine) {
+    const BYTES: usize = 64 << 10;
+    let size = |row: u64| if row < 1000 { 250 } else { 30_000 };
+    let mut batch = Batch::default();
+    for row in 0..1020 {
+        batch.put(Table::Values, key(row), vec![row as u8; size(row)]);
+    }
+    engine.write(batch).unwrap();
+    let pinned = engine.pin().unwrap();
+    for rows in [engine as &dyn EngineRead, &*pinned] {
+        let (mut from, mut all) = (Vec::new(), Vec::new());
+        loop {
+            let part = rows.scan_bytes(Table::Values, &from, BYTES).unwrap();
+            let Some((last, largest)) = part.last() else { break };
+            from = [&last[..], &[0]].concat();
+            let taken: usize = part.iter().map(|(key, value)| key.len() + value.len()).sum();
+            assert!(taken <= BYTES + largest.len(), "{} rows of {taken} bytes", part.len());
+            assert!(taken >= BYTES / 2 || part.contains(&(key(1019), vec![1019_u64 as u8; 30_000].into())));
+            all.extend(numbers(&part));
+        }
+        assert_eq!(all, (0..1020).collect::<Vec<_>>());
+        assert_eq!(rows.scan_bytes(Table::Values, &key(1000), 1).unwrap().len(), 1, "the least is one row");
+        assert_eq!(rows.scan_bytes(Table::History, &[], BYTES).unwrap(), Rows::new());
+    }
 }
 
 fn visits_show_every_row(engine: &dyn StateEngine) {

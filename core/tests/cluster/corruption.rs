@@ -8,9 +8,10 @@ use keelkv_core::storage::memory::MemoryEngine;
 use keelkv_core::types::Revision;
 use keelkv_proto::etcdserverpb::watch_request::RequestUnion;
 use keelkv_proto::etcdserverpb::{AlarmType, CompactionRequest, WatchCreateRequest, WatchRequest, WatchResponse};
-use keelkv_proto::keelkv::AppliedRecord;
+use keelkv_proto::keelkv::{AppliedRecord, LogPosition};
 use prost::Message;
 
+use super::transfers::Giver;
 use super::*;
 
 const CORRUPT: i32 = AlarmType::Corrupt as i32;
@@ -165,6 +166,27 @@ async fn who_sends_a_state_ends_when_it_is_stopped() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_state_from_the_leader_is_not_put_off_by_one_that_replaces_another() {
+    const LAST: LogPosition = LogPosition { term: 50, index: 1000 };
+    let mut damaged = Damaged::new(|_| {}).await;
+    damaged.damage_digest();
+    damaged.cluster.board.fail_bulk(usize::MAX, CallError::NotSent("not now".into()));
+    damaged.restart().await;
+    damaged.found_and_fenced().await;
+    let giver = |transfer| Giver::new(&damaged.cluster.board, 2, transfer);
+    let values = Table::Values as u32;
+    assert_eq!(giver(1).offer(Some(LAST), true).await, Ok(0));
+    assert_eq!(giver(1).piece(0, values, b"k").await, Ok(1));
+    assert_eq!(giver(2).offer(Some(LAST), false).await, Ok(0), "the leader's own goes first");
+    assert_eq!(giver(2).piece(0, values, b"k").await, Ok(1));
+    let refused = giver(3).offer(Some(LAST), true).await.expect_err("the leader's own goes first");
+    assert!(refused.contains("the leader sends"), "{refused}");
+    assert_eq!(giver(2).piece(1, values, b"l").await, Ok(2));
+    assert_eq!(giver(4).offer(Some(LAST), false).await, Ok(0), "it may begin anew");
+    damaged.cluster.stop().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod lines;
 mod reachability;
 mod slow_disk;
 mod switchboard;
+mod transfers;
 #[cfg(feature = "rocks")]
 mod upgrade;
 

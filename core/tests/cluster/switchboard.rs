@@ -74,6 +74,13 @@ impl Switchboard {
         self.failing.lock().as_ref().map_or(0, |(calls, _)| *calls)
     }
 
+    /// Asks a member whatever one member may ask another.
+    pub(crate) async fn ask_as_member(&self, to: &str, request: Bytes) -> Result<Bytes, String> {
+        let there = self.plugs.lock().get(to).and_then(Weak::upgrade);
+        let (_, service) = there.and_then(|there| there.serves.lock().clone()).expect("it runs");
+        service.serve(&Hello { member_id: 1, ..Hello::default() }, Lane::Bulk, request).await
+    }
+
     fn fails(&self) -> Option<CallError> {
         let mut failing = self.failing.lock();
         let (calls, error) = failing.as_mut()?;

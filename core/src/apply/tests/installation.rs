@@ -2,6 +2,7 @@
 
 use super::*;
 use keelkv_proto::keelkv::StateChunk;
+use prost::Message;
 
 use crate::apply::{Content, EntryAt, Export, take_over};
 use crate::env::{Aside, Env, TokioEnv};
@@ -86,6 +87,26 @@ async fn a_state_moves_to_another_member() {
     assert_eq!(to.machine.applied(), from.machine.applied());
     assert_eq!(to.reader().hash_kv(0), from.reader().hash_kv(0));
     assert_eq!(to.reader().row_count(), from.reader().row_count());
+}
+
+#[tokio::test]
+async fn pieces_are_bounded_whatever_the_sizes_of_the_values() {
+    const BYTES: usize = 64 << 10;
+    const LARGEST: usize = 300 << 10;
+    let mut from = Bench::new();
+    for n in 0..1000 {
+        from.put(put(&format!("small{n}"), &"v".repeat(250))).unwrap();
+    }
+    for n in 0..20 {
+        from.put(put(&format!("large{n}"), &"v".repeat(LARGEST))).unwrap();
+    }
+    let mut export = Export::open(&from.backing).await.unwrap().unwrap();
+    let (mut pieces, mut largest) = (0, 0);
+    while let Some(chunk) = export.next_chunk(BYTES).unwrap() {
+        (pieces, largest) = (pieces + 1, largest.max(chunk.encoded_len()));
+    }
+    assert!((LARGEST..BYTES + LARGEST + 100).contains(&largest), "{largest} bytes in one piece");
+    assert!((24..40).contains(&pieces), "{pieces} pieces");
 }
 
 #[tokio::test]

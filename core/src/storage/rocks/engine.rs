@@ -138,7 +138,7 @@ pub(super) fn scan_rows<'a>(
 }
 
 /// Shows rows with `from <= key < to` of the iterator that `open` makes.
-fn visit_rows<'a>(
+pub(super) fn visit_rows<'a>(
     from: &[u8],
     to: &[u8],
     cached: bool,

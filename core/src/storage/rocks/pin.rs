@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::engine::{Tables, scan_rows, to_bytes};
+use super::engine::{Tables, scan_rows, to_bytes, visit_rows};
 use super::error::to_io;
 use crate::env::{Env, Step};
-use crate::storage::engine::{EngineRead, Rows, Table};
+use crate::storage::engine::{EngineRead, Rows, Table, rows_of};
 
 /// Reads through the thread that holds the snapshot.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(super) struct Pin {
 enum Question {
     Get(Table, Bytes, Sender<io::Result<Option<Bytes>>>),
     Scan(Table, Bytes, Bytes, usize, Sender<io::Result<Rows>>),
+    ScanBytes(Table, Bytes, usize, Sender<io::Result<Rows>>),
 }
 
 impl Pin {
@@ -69,6 +70,14 @@ fn serve(tables: &Tables, asked: &Receiver<Question>, ready: &Sender<()>) {
                 });
                 let _ = answer.send(rows);
             }
+            Question::ScanBytes(table, from, bytes, answer) => {
+                let rows = tables.family(table).and_then(|family| {
+                    rows_of(bytes, |each| {
+                        visit_rows(&from, &[], false, |options| snapshot.raw_iterator_cf_opt(family, options), each)
+                    })
+                });
+                let _ = answer.send(rows);
+            }
         }
     }
 }
@@ -81,5 +90,10 @@ impl EngineRead for Pin {
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> io::Result<Rows> {
         let (from, to) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(to));
         self.ask(|answer| Question::Scan(table, from, to, limit, answer))
+    }
+
+    fn scan_bytes(&self, table: Table, from: &[u8], bytes: usize) -> io::Result<Rows> {
+        let from = Bytes::copy_from_slice(from);
+        self.ask(|answer| Question::ScanBytes(table, from, bytes, answer))
     }
 }
