@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use keelkv_core::node::Founder;
 use keelkv_core::storage::engine::Room;
-use keelkv_core::storage::log::SimFault;
 use keelkv_core::storage::log::disk::Disk;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -16,6 +15,9 @@ use crate::clock::nanos;
 use crate::faults::{Action, Kind, cut};
 use crate::host::Disks;
 use crate::network::Way;
+
+/// How often a member starts with old disks at most.
+const MOST_STARTS_ASIDE: u32 = 4;
 
 impl World {
     pub(super) fn act(&mut self, action: Action) {
@@ -37,6 +39,7 @@ impl World {
             Action::HealWays => self.scene.heal_ways(),
             Action::Resume(host) => self.resume(host),
             Action::HealDisk(host) => self.heal_disk(host),
+            Action::StartAside(host) => self.start_aside(host),
             Action::PutBack(host) => self.put_back(host),
         }
     }
@@ -65,8 +68,8 @@ impl World {
     }
 
     fn put_back(&mut self, number: usize) {
+        self.end_aside(number);
         let Some(disks) = self.aside.remove(&number) else { return };
-        self.crash(number, false);
         self.damaged.retain(|host| *host != number);
         if let Some(host) = self.hosts.get_mut(&number) {
             host.disks = disks;
@@ -130,8 +133,8 @@ impl World {
             }
             Kind::DiskError => {
                 let skip = self.random.random_range(0..30);
-                if let Some(host) = self.hosts.get(&victim) {
-                    host.disks.disk.fail_after(skip, SimFault::Io);
+                if let Some(host) = self.hosts.get_mut(&victim) {
+                    host.fail_disk(skip);
                 }
             }
             Kind::FullDisk => {
@@ -195,7 +198,7 @@ impl World {
         self.trace.say(format!("m{victim}: byte {place} of {name} is damaged"));
         self.damaged.push(victim);
         self.aside.insert(victim, good);
-        self.begin_aside(victim);
+        self.begin_aside(victim, 1);
     }
 
     /// A member starts with an empty disk, or with an old copy.
@@ -207,12 +210,13 @@ impl World {
         let Some(host) = self.hosts.get_mut(&victim) else { return };
         let good = Disks { disk: host.disks.disk.copy(), engine: Arc::new(host.disks.engine.copy()) };
         let old = self.copies.remove(&victim);
+        let starts = if old.is_some() { self.random.random_range(1..=MOST_STARTS_ASIDE) } else { 1 };
         self.trace.count(if old.is_some() { "old disks" } else { "empty disks" });
         self.trace.say(format!("m{victim} starts with {} disks", if old.is_some() { "old" } else { "empty" }));
         host.disks = old.unwrap_or_else(Disks::new);
         self.copies.insert(victim, Disks { disk: good.disk.copy(), engine: Arc::new(good.engine.copy()) });
         self.aside.insert(victim, good);
-        self.begin_aside(victim);
+        self.begin_aside(victim, starts);
     }
 
     /// A member's disks are lost for good. It is refused, until an operator has made a new place for it.
@@ -249,11 +253,34 @@ impl World {
         self.start(number);
     }
 
-    /// A member with the wrong disks runs for a while. Clients do not come to it.
-    fn begin_aside(&mut self, number: usize) {
+    /// A member with the wrong disks runs for a while, and starts so often meanwhile: however often an older state was
+    /// started, and however many starts it has counted, it stays one. Clients do not come to it.
+    fn begin_aside(&mut self, number: usize, starts: u32) {
         self.begin(number);
-        let until = self.clock.now() + self.random.random_range(500_000_000..4_000_000_000);
-        self.agenda.at(until, Action::PutBack(number));
+        let mut until = self.clock.now();
+        for start in 1..=starts {
+            until += self.random.random_range(500_000_000..4_000_000_000);
+            let next = if start < starts { Action::StartAside(number) } else { Action::PutBack(number) };
+            self.agenda.at(until, next);
+        }
+    }
+
+    fn start_aside(&mut self, number: usize) {
+        self.end_aside(number);
+        if self.aside.contains_key(&number) {
+            self.trace.count("old disks started again");
+            self.begin(number);
+        }
+    }
+
+    /// The life of a member with the wrong disks is over.
+    fn end_aside(&mut self, number: usize) {
+        if self.aside.contains_key(&number) {
+            if self.network.is_turned_away_as_older(number) {
+                self.trace.count("old disks refused");
+            }
+            self.crash(number, false);
+        }
     }
 
     /// Whether the others are a quorum without this member, and each that runs knows of its last start, so that none
