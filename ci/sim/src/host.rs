@@ -31,6 +31,11 @@ impl Disks {
         Self { disk: SimDisk::new(), engine: Arc::default() }
     }
 
+    /// The same again, as a backup is.
+    pub(crate) fn copy(&self) -> Self {
+        Self { disk: self.disk.copy(), engine: Arc::new(self.engine.copy()) }
+    }
+
     /// Whether a state from another member is about to take the place of this one's.
     pub(crate) fn is_installing(&self) -> bool {
         self.disk.open("state.installing").is_ok()

@@ -1,7 +1,6 @@
 //! Carries out what goes wrong, and puts it right again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keelkv_core::node::Founder;
@@ -95,6 +94,9 @@ impl World {
                 let power = self.random.random_ratio(2, 3);
                 self.crash(victim, power);
                 self.agenda.at(until, Action::Start(victim));
+                if self.random.random_ratio(1, 2) {
+                    self.take_copy(victim);
+                }
             }
             Kind::CrashAll => {
                 let power = self.random.random_ratio(2, 3);
@@ -177,7 +179,7 @@ impl World {
         }
         self.crash(victim, false);
         let Some(host) = self.hosts.get_mut(&victim) else { return };
-        let good = Disks { disk: host.disks.disk.copy(), engine: Arc::new(host.disks.engine.copy()) };
+        let good = host.disks.copy();
         let mut names = host.disks.disk.list().unwrap_or_default();
         names.sort();
         let Some(name) = names.choose(&mut self.random).cloned() else { return };
@@ -201,6 +203,14 @@ impl World {
         self.begin_aside(victim, 1);
     }
 
+    /// Keeps a copy of the disks of a host that is down, unless it runs with the wrong ones.
+    fn take_copy(&mut self, number: usize) {
+        let is_own = !self.aside.contains_key(&number) && !self.scene.wiped.lock().contains_key(&number);
+        if let Some(host) = self.hosts.get(&number).filter(|_| is_own) {
+            self.copies.insert(number, host.disks.copy());
+        }
+    }
+
     /// A member starts with an empty disk, or with an old copy.
     fn forget(&mut self, victim: usize) {
         if !self.is_on_record(victim) {
@@ -208,13 +218,13 @@ impl World {
         }
         self.crash(victim, false);
         let Some(host) = self.hosts.get_mut(&victim) else { return };
-        let good = Disks { disk: host.disks.disk.copy(), engine: Arc::new(host.disks.engine.copy()) };
-        let old = self.copies.remove(&victim);
+        let good = host.disks.copy();
+        let old = self.copies.remove(&victim).filter(|_| self.random.random_ratio(2, 3));
         let starts = if old.is_some() { self.random.random_range(1..=MOST_STARTS_ASIDE) } else { 1 };
         self.trace.count(if old.is_some() { "old disks" } else { "empty disks" });
         self.trace.say(format!("m{victim} starts with {} disks", if old.is_some() { "old" } else { "empty" }));
         host.disks = old.unwrap_or_else(Disks::new);
-        self.copies.insert(victim, Disks { disk: good.disk.copy(), engine: Arc::new(good.engine.copy()) });
+        self.copies.insert(victim, good.copy());
         self.aside.insert(victim, good);
         self.begin_aside(victim, starts);
     }
