@@ -217,8 +217,8 @@ impl Cluster {
         from.iter().flat_map(|from| to.iter().map(move |to| (number(from), number(to)))).collect()
     }
 
-    /// Puts a new member with an empty disk in the place of another.
-    pub(crate) async fn replace(&mut self, at: usize) -> Result<()> {
+    /// Puts a new member with an empty disk in the place of another; gives how many snapshots the new one has installed.
+    pub(crate) async fn replace(&mut self, at: usize) -> Result<usize> {
         let fresh = self.new_member().await?;
         let other = (at + 1) % self.members.len();
         let channel = self.members[other].channel.clone();
@@ -232,6 +232,7 @@ impl Cluster {
         let last = self.members.len() - 1;
         self.members[last].start(&together, "existing")?;
         self.member_ready(last, 0).await?;
+        let installed = self.snapshots_installed(last).await;
         self.endpoints.add(self.members[last].number, self.members[last].channel.clone());
         let remove = pb::MemberRemoveRequest { id: self.members[at].id };
         self.endpoints.remove(self.members[at].number);
@@ -241,7 +242,20 @@ impl Cluster {
         .await?;
         self.members[at].kill()?;
         self.members.remove(at);
-        Ok(())
+        Ok(installed)
+    }
+
+    /// How many snapshots a member that serves has installed since it was started. Whoever sent one may say so a little
+    /// later.
+    async fn snapshots_installed(&self, at: usize) -> usize {
+        let deadline = Instant::now() + CALL;
+        loop {
+            let told = self.members.iter().map(|member| member.snapshots_installed(self.members[at].id)).sum();
+            if told > 0 || Instant::now() > deadline {
+                return told;
+            }
+            sleep(PAUSE).await;
+        }
     }
 }
 

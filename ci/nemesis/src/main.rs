@@ -140,6 +140,10 @@ enum Scenario {
         /// How many times over.
         #[arg(long, default_value_t = 1)]
         times: u32,
+        /// Keys of 16 KiB that there are before, which a new member gets with a snapshot; the servers flush their
+        /// state, and let go of the log behind it, only from some megabytes on.
+        #[arg(long, default_value_t = 3000)]
+        preload: u32,
     },
     /// Slow syncs on the leader, then on a follower.
     SlowDisk {
@@ -168,6 +172,8 @@ enum Scenario {
 }
 
 const RENEWERS: u32 = 40;
+/// Where members are replaced: a new one lacks more.
+const CATCH_UP_ENTRIES: u32 = 100;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -181,10 +187,16 @@ async fn main() -> Result<ExitCode> {
         Some(library) => DiskFaults::Library(library.canonicalize()?),
         None => DiskFaults::Trace,
     };
+    let (mut flags, mut preload) = (Vec::new(), 0);
+    if let Scenario::Replace { preload: keys, .. } = options.scenario {
+        flags.push(format!("--snapshot-catchup-entries={CATCH_UP_ENTRIES}"));
+        preload = keys;
+    }
+    flags.extend(options.flag.iter().cloned());
     let plan = Plan {
         launch: Launch {
             binary: server,
-            flags: options.flag.clone(),
+            flags,
             heartbeat_ms: options.heartbeat_ms,
             election_ms: options.election_ms,
             disk,
@@ -194,6 +206,7 @@ async fn main() -> Result<ExitCode> {
         seed,
         clients: options.clients,
         pause: Duration::from_millis(options.pause_ms),
+        preload,
         leases: options.leases,
         renewers: if matches!(options.scenario, Scenario::SlowDisk { .. }) { RENEWERS } else { 0 },
         probes: matches!(
@@ -233,7 +246,7 @@ async fn report(scenario: &Scenario, run: &mut Run) -> Result<Outcome> {
         Scenario::MoveLeader { times, bound_ms } => {
             scenarios::move_leader::run(run, *times, Duration::from_millis(*bound_ms)).await?
         }
-        Scenario::Replace { times } => scenarios::replace::run(run, *times).await?,
+        Scenario::Replace { times, .. } => scenarios::replace::run(run, *times).await?,
         Scenario::SlowDisk { seconds, bound_ms } => {
             let (length, bound) = (Duration::from_secs(*seconds), Duration::from_millis(*bound_ms));
             scenarios::slow_disk::run(run, length, bound).await?

@@ -124,7 +124,7 @@ impl Member {
         let log = File::options().create(true).append(true).open(self.directory.join("server.log"))?;
         self.log_start = log.metadata()?.len() as usize;
         let child = Command::new(&self.launch.binary)
-            .args(["--name", &format!("m{}", self.number), "--log-level", "warn"])
+            .args(["--name", &format!("m{}", self.number), "--log-level", "info"])
             .arg("--data-dir")
             .arg(self.directory.join("disk/data"))
             .args(["--listen-client-urls", &format!("http://{}", self.client)])
@@ -220,6 +220,11 @@ impl Member {
         String::from_utf8_lossy(&text[self.log_start.min(text.len())..]).into_owned()
     }
 
+    /// How many snapshots it says since it was started that it, or `other` to which it sent them, has installed.
+    pub(crate) fn snapshots_installed(&self, other: u64) -> usize {
+        installed_in(&self.said(), other)
+    }
+
     /// The end of its log since it was started.
     pub(crate) fn last_words(&self) -> String {
         let text = self.said();
@@ -233,6 +238,16 @@ impl Member {
         }
         Ok(())
     }
+}
+
+/// etcd says so itself when it has installed a snapshot; of ours, it is the one that sent it.
+fn installed_in(said: &str, other: u64) -> usize {
+    let sent = format!("\"to\":\"{other:x}\"");
+    let tells = |line: &&str| {
+        line.contains("\"applied snapshot\"")
+            || (line.contains("\"the snapshot is installed\"") && line.contains(&sent))
+    };
+    said.lines().filter(tells).count()
 }
 
 impl Drop for Member {
@@ -269,6 +284,16 @@ mod tests {
             sleep(Duration::from_millis(5)).await;
         }
         Ok(true)
+    }
+
+    #[test]
+    fn installed_snapshots_are_counted_for_whom_they_were_sent_to() {
+        let of_etcd = r#"{"level":"info","msg":"applied snapshot","current-snapshot-index":0}"#;
+        let sent = r#"{"level":"info","msg":"the snapshot is installed","to":"2a","pieces":9}"#;
+        let under_way = r#"{"level":"info","msg":"sending a snapshot","to":"2a","last":"Some(1)"}"#;
+        assert_eq!(installed_in(&[of_etcd, under_way].join("\n"), 7), 1);
+        assert_eq!(installed_in(&[sent, under_way, sent].join("\n"), 42), 2);
+        assert_eq!(installed_in(sent, 2), 0);
     }
 
     #[tokio::test]

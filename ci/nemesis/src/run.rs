@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) clients: u32,
     /// Between two requests of such a client.
     pub(crate) pause: Duration,
+    /// Large keys that are written before.
+    pub(crate) preload: u32,
     /// Clients with leases that come and go.
     pub(crate) leases: u32,
     /// Clients that keep one lease as long as they can.
@@ -77,6 +79,7 @@ pub(crate) struct Outcome {
 }
 
 const FIRST_PROBE: u32 = 1000;
+const PRELOADERS: u32 = 16;
 const CATCH_UP: Duration = Duration::from_secs(60);
 
 impl Run {
@@ -108,6 +111,7 @@ impl Run {
             };
             run.watchers.spawn(watcher.run());
         }
+        run.preload(plan.preload).await?;
         for id in 1..=plan.clients {
             let client = run.client(id);
             run.clients.spawn(workload::keys(client, plan.pause, run.stop.clone()));
@@ -134,6 +138,19 @@ impl Run {
         }
         run.calm();
         Ok(run)
+    }
+
+    /// Writes so many large keys, and waits until they are.
+    async fn preload(&mut self, keys: u32) -> Result<()> {
+        let mut writers = JoinSet::new();
+        for writer in 1..=PRELOADERS {
+            let client = self.client(400 + writer);
+            writers.spawn(workload::preload(client, (writer..=keys).step_by(PRELOADERS as usize)));
+        }
+        while let Some(ended) = writers.join_next().await {
+            ended??;
+        }
+        Ok(())
     }
 
     fn client(&mut self, id: u32) -> Client {

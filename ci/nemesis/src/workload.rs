@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use keelkv_history::{
     Blob, Call, Compare, Comparison, Deletion, Outcome, Put, RangeRead, Reply, Span, Target, Txn, TxnOp,
 };
@@ -16,6 +17,7 @@ use crate::client::Client;
 const KEYS: usize = 30;
 /// Of every lease, in seconds.
 pub(crate) const TTL: i64 = 5;
+const PRELOADED_BYTES: usize = 16 << 10;
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 
 /// Told to all clients at once.
@@ -30,6 +32,18 @@ impl Stop {
     fn is_now(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Puts large keys with these numbers.
+pub(crate) async fn preload(mut client: Client, numbers: impl Iterator<Item = u32>) -> Result<()> {
+    for number in numbers {
+        let value = String::from_utf8_lossy(client.value().bytes()).into_owned();
+        let value = format!("{value:.<PRELOADED_BYTES$}").into();
+        let put = Put { key: format!("p/{number:06}").into(), value, lease: 0, prev_kv: false };
+        let outcome = client.call(Call::Put(put)).await;
+        ensure!(matches!(outcome, Outcome::Ok(_)), "large key {number} cannot be written: {outcome:?}");
+    }
+    Ok(())
 }
 
 /// Reads and writes of all kinds, with a pause between them.

@@ -137,12 +137,7 @@ impl World {
 
     /// Who votes is meant to, as all members say now.
     fn check_voters(&self) {
-        let members = self
-            .hosts
-            .values()
-            .filter_map(|host| host.with(|node| (node.status().applied_index, node.state().members())));
-        let newest = members.max_by_key(|(applied, _)| *applied).map(|(_, members)| members).unwrap_or_default();
-        let meant = newest.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+        let meant = self.table().iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
         self.observer.check_voters(&meant);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keelkv_core::env::Env;
 use keelkv_core::node::{Node, NodeConfig};
 use keelkv_core::storage::log::disk::Disk;
-use keelkv_core::storage::log::{Crash, SimDisk};
+use keelkv_core::storage::log::{Crash, SimDisk, SimFault};
 use keelkv_core::storage::memory::MemoryEngine;
 use parking_lot::Mutex;
 use rand::Rng;
@@ -29,6 +29,11 @@ impl Disks {
     /// Empty ones.
     pub(crate) fn new() -> Self {
         Self { disk: SimDisk::new(), engine: Arc::default() }
+    }
+
+    /// The same again, as a backup is.
+    pub(crate) fn copy(&self) -> Self {
+        Self { disk: self.disk.copy(), engine: Arc::new(self.engine.copy()) }
     }
 
     /// Whether a state from another member is about to take the place of this one's.
@@ -55,6 +60,8 @@ pub(crate) struct Host {
     pub(crate) paused: bool,
     passed: Duration,
     pub(crate) lives: u64,
+    /// The operation of its disk that will fail.
+    fails_at: Option<u64>,
     life: Option<Life>,
 }
 
@@ -97,6 +104,7 @@ impl Host {
             paused: false,
             passed: Duration::ZERO,
             lives: 0,
+            fails_at: None,
             life: None,
         }
     }
@@ -104,6 +112,17 @@ impl Host {
     /// Whether a life is under way.
     pub(crate) const fn is_up(&self) -> bool {
         self.life.is_some()
+    }
+
+    /// Has the changing operation of its disk after the next `skip` ones fail, unless the member ends before it.
+    pub(crate) fn fail_disk(&mut self, skip: u64) {
+        self.fails_at = Some(self.disks.disk.operations() + skip);
+        self.disks.disk.fail_after(skip, SimFault::Io);
+    }
+
+    /// Whether the disk has failed since this was asked last.
+    pub(crate) fn disk_has_failed(&mut self) -> bool {
+        self.fails_at.take_if(|at| self.disks.disk.operations() > *at).is_some()
     }
 
     /// Starts a member.
@@ -178,6 +197,7 @@ impl Host {
         self.passed = life.runtime.block_on(async { life.env.now() });
         network.unplug(self.number, !power);
         self.paused = false;
+        self.fails_at = None;
         let Life { runtime, env, phase } = life;
         {
             let _within = runtime.enter();

@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 #![allow(clippy::disallowed_methods, reason = "it tells how fast it is by the real clock")]
 
+mod child;
 mod clock;
 mod env;
 mod faults;

@@ -9,7 +9,7 @@ ci/sim/run [FIRST [COUNT]] [options]
   --seconds N       simulated seconds of each seed (60)
   --twice           run every seed twice and compare; otherwise every eighth
   --jobs N          processes at a time (1; at most 2)
-  --resume FILE     append what each seed came to, and skip those that are there
+  --resume FILE     append what each seed came to, and run only those that are not there or failed
   --keep-going      do not stop at the first violation
   --planted NAME    plant a bug, stop when it is found
   --bugs            tell which bugs there are to be planted

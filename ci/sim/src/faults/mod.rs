@@ -25,6 +25,8 @@ pub(crate) enum Action {
     Resume(usize),
     /// A host's disk is as fast as before, and has room.
     HealDisk(usize),
+    /// A host that runs with old disks ends, and starts with them again.
+    StartAside(usize),
     /// A host's true disks are put back.
     PutBack(usize),
 }

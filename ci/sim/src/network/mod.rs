@@ -168,6 +168,13 @@ impl Network {
         self.state.lock().ports.get(&host)?.service()
     }
 
+    /// Whether another member turns that of a host away, as one with an older state of its disks.
+    pub(crate) fn is_turned_away_as_older(&self, host: usize) -> bool {
+        let state = self.state.lock();
+        let mut lines = state.lines.iter().filter(|((from, to), _)| *from == host || *to == host);
+        lines.any(|(_, line)| line.refusal.contains("or an older state of it"))
+    }
+
     /// Changes one direction.
     pub(crate) fn set(&self, from: usize, to: usize, way: Way) {
         self.state.lock().ways.insert((from, to), way);

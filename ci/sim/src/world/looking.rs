@@ -11,13 +11,14 @@ use rand::Rng;
 
 use super::World;
 use crate::faults::{Action, Kind};
-use crate::host::Phase;
+use crate::host::{Host, Phase};
 
 impl World {
     /// Looks at each member: whether clients may come in, whether it goes back, who leads.
     pub(super) fn look_around(&mut self) {
         let mut leader = None;
         for number in self.hosts.keys().copied().collect::<Vec<_>>() {
+            self.look_at_disk(number);
             let Some(host) = self.hosts.get(&number).filter(|host| !host.paused) else { continue };
             match host.phase() {
                 Some(Phase::Refused(why)) => self.refused(number, &why),
@@ -76,6 +77,14 @@ impl World {
             self.trace.count("ends after a compaction");
         }
         hit
+    }
+
+    /// Whether the failure of a disk that stood out has come.
+    pub(super) fn look_at_disk(&mut self, number: usize) {
+        if self.hosts.get_mut(&number).is_some_and(Host::disk_has_failed) {
+            self.trace.say(format!("the disk of m{number} has failed"));
+            self.trace.count("disk errors");
+        }
     }
 
     fn watch_over(&mut self, number: usize) -> Option<(usize, u64)> {

@@ -1,12 +1,10 @@
 //! Carries out what goes wrong, and puts it right again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keelkv_core::node::Founder;
 use keelkv_core::storage::engine::Room;
-use keelkv_core::storage::log::SimFault;
 use keelkv_core::storage::log::disk::Disk;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -16,6 +14,9 @@ use crate::clock::nanos;
 use crate::faults::{Action, Kind, cut};
 use crate::host::Disks;
 use crate::network::Way;
+
+/// How often a member starts with old disks at most.
+const MOST_STARTS_ASIDE: u32 = 4;
 
 impl World {
     pub(super) fn act(&mut self, action: Action) {
@@ -37,6 +38,7 @@ impl World {
             Action::HealWays => self.scene.heal_ways(),
             Action::Resume(host) => self.resume(host),
             Action::HealDisk(host) => self.heal_disk(host),
+            Action::StartAside(host) => self.start_aside(host),
             Action::PutBack(host) => self.put_back(host),
         }
     }
@@ -65,8 +67,8 @@ impl World {
     }
 
     fn put_back(&mut self, number: usize) {
+        self.end_aside(number);
         let Some(disks) = self.aside.remove(&number) else { return };
-        self.crash(number, false);
         self.damaged.retain(|host| *host != number);
         if let Some(host) = self.hosts.get_mut(&number) {
             host.disks = disks;
@@ -92,6 +94,9 @@ impl World {
                 let power = self.random.random_ratio(2, 3);
                 self.crash(victim, power);
                 self.agenda.at(until, Action::Start(victim));
+                if self.random.random_ratio(1, 2) {
+                    self.take_copy(victim);
+                }
             }
             Kind::CrashAll => {
                 let power = self.random.random_ratio(2, 3);
@@ -130,8 +135,8 @@ impl World {
             }
             Kind::DiskError => {
                 let skip = self.random.random_range(0..30);
-                if let Some(host) = self.hosts.get(&victim) {
-                    host.disks.disk.fail_after(skip, SimFault::Io);
+                if let Some(host) = self.hosts.get_mut(&victim) {
+                    host.fail_disk(skip);
                 }
             }
             Kind::FullDisk => {
@@ -174,7 +179,7 @@ impl World {
         }
         self.crash(victim, false);
         let Some(host) = self.hosts.get_mut(&victim) else { return };
-        let good = Disks { disk: host.disks.disk.copy(), engine: Arc::new(host.disks.engine.copy()) };
+        let good = host.disks.copy();
         let mut names = host.disks.disk.list().unwrap_or_default();
         names.sort();
         let Some(name) = names.choose(&mut self.random).cloned() else { return };
@@ -195,7 +200,15 @@ impl World {
         self.trace.say(format!("m{victim}: byte {place} of {name} is damaged"));
         self.damaged.push(victim);
         self.aside.insert(victim, good);
-        self.begin_aside(victim);
+        self.begin_aside(victim, 1);
+    }
+
+    /// Keeps a copy of the disks of a host that is down, unless it runs with the wrong ones.
+    fn take_copy(&mut self, number: usize) {
+        let is_own = !self.aside.contains_key(&number) && !self.scene.wiped.lock().contains_key(&number);
+        if let Some(host) = self.hosts.get(&number).filter(|_| is_own) {
+            self.copies.insert(number, host.disks.copy());
+        }
     }
 
     /// A member starts with an empty disk, or with an old copy.
@@ -205,14 +218,15 @@ impl World {
         }
         self.crash(victim, false);
         let Some(host) = self.hosts.get_mut(&victim) else { return };
-        let good = Disks { disk: host.disks.disk.copy(), engine: Arc::new(host.disks.engine.copy()) };
-        let old = self.copies.remove(&victim);
+        let good = host.disks.copy();
+        let old = self.copies.remove(&victim).filter(|_| self.random.random_ratio(2, 3));
+        let starts = if old.is_some() { self.random.random_range(1..=MOST_STARTS_ASIDE) } else { 1 };
         self.trace.count(if old.is_some() { "old disks" } else { "empty disks" });
         self.trace.say(format!("m{victim} starts with {} disks", if old.is_some() { "old" } else { "empty" }));
         host.disks = old.unwrap_or_else(Disks::new);
-        self.copies.insert(victim, Disks { disk: good.disk.copy(), engine: Arc::new(good.engine.copy()) });
+        self.copies.insert(victim, good.copy());
         self.aside.insert(victim, good);
-        self.begin_aside(victim);
+        self.begin_aside(victim, starts);
     }
 
     /// A member's disks are lost for good. It is refused, until an operator has made a new place for it.
@@ -249,11 +263,34 @@ impl World {
         self.start(number);
     }
 
-    /// A member with the wrong disks runs for a while. Clients do not come to it.
-    fn begin_aside(&mut self, number: usize) {
+    /// A member with the wrong disks runs for a while, and starts so often meanwhile: however often an older state was
+    /// started, and however many starts it has counted, it stays one. Clients do not come to it.
+    fn begin_aside(&mut self, number: usize, starts: u32) {
         self.begin(number);
-        let until = self.clock.now() + self.random.random_range(500_000_000..4_000_000_000);
-        self.agenda.at(until, Action::PutBack(number));
+        let mut until = self.clock.now();
+        for start in 1..=starts {
+            until += self.random.random_range(500_000_000..4_000_000_000);
+            let next = if start < starts { Action::StartAside(number) } else { Action::PutBack(number) };
+            self.agenda.at(until, next);
+        }
+    }
+
+    fn start_aside(&mut self, number: usize) {
+        self.end_aside(number);
+        if self.aside.contains_key(&number) {
+            self.trace.count("old disks started again");
+            self.begin(number);
+        }
+    }
+
+    /// The life of a member with the wrong disks is over.
+    fn end_aside(&mut self, number: usize) {
+        if self.aside.contains_key(&number) {
+            if self.network.is_turned_away_as_older(number) {
+                self.trace.count("old disks refused");
+            }
+            self.crash(number, false);
+        }
     }
 
     /// Whether the others are a quorum without this member, and each that runs knows of its last start, so that none

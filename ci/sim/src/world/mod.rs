@@ -178,8 +178,7 @@ impl World {
         }
     }
 
-    /// Starts a host, unless it is no more, or waits for its own disks: with older ones it starts once only. More
-    /// starts would overtake those of the true ones, by which the others tell them apart.
+    /// Starts a host, unless it is no more, or waits for its own disks: when it starts with others stands on the agenda.
     pub(crate) fn start(&mut self, number: usize) {
         if !self.retired.contains(&number) && !self.aside.contains_key(&number) {
             self.begin(number);
@@ -201,6 +200,7 @@ impl World {
     pub(crate) fn crash(&mut self, number: usize, power: bool) {
         self.scene.set_door(number, None);
         self.doors.remove(&number);
+        self.look_at_disk(number);
         let Some(host) = self.hosts.get_mut(&number).filter(|host| host.is_up()) else { return };
         self.trace.say(format!("m{number} crashes{}", if power { " with its power" } else { "" }));
         self.trace.count(if power { "power losses" } else { "process crashes" });
