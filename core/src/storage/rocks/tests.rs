@@ -133,9 +133,9 @@ fn what_is_cleared_gives_its_space_back_unless_it_is_pinned() {
             continue;
         }
         // Files are removed in the background.
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = environment.1.now() + Duration::from_secs(30);
         while file_bytes(root.path()) > 100_000 {
-            assert!(std::time::Instant::now() < deadline, "{} bytes are left", file_bytes(root.path()));
+            assert!(environment.1.now() < deadline, "{} bytes are left", file_bytes(root.path()));
             std::thread::yield_now();
         }
     }
