@@ -40,10 +40,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Goes on with the new state, which is durable then. The sinks are told to start afresh.
+    /// Goes on with the new state, which is durable then: it waits while the disk is full. The sinks are told to start
+    /// afresh.
     pub async fn finish_install(&mut self, env: &Arc<dyn Env>, aside: &Aside) -> Result<(), Fault> {
         let store = Arc::clone(self.writer.store());
-        store.backing().flush().await?;
+        store.backing().flush_when_possible().await?;
         let (loaded, state) = (Arc::clone(&store), Arc::clone(&self.state));
         let load = move || -> Result<_, Fault> {
             check_whole(loaded.backing())?;

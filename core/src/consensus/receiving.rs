@@ -134,15 +134,20 @@ impl Receiving {
         let transfer = transfer.ok_or("the snapshot is not expected: offer it first")?;
         // It may have come to be so while the state was on its way.
         if transfer.replaces && !is_corrupt && matches!(transfer.arrived, Arrived::Part(_)) {
-            *current = None;
+            let_go(&mut current, &self.disk);
             return Err(AS_IT_SHOULD_BE.to_owned());
         }
-        match step {
-            Step::Offer(_) => {}
-            Step::Piece(piece) => transfer.take(&piece)?,
-            Step::End(end) => return Ok((transfer.pieces, Some(self.finish(transfer, raft, vote, &end)?))),
+        let done = match step {
+            Step::Offer(_) => Ok(None),
+            Step::Piece(piece) => transfer.take(&piece).map(|()| None),
+            Step::End(end) => self.finish(transfer, raft, vote, &end).map(Some),
+        };
+        let pieces = transfer.pieces;
+        // The sender begins anew: what it sent takes no space meanwhile, and puts nobody off.
+        if done.is_err() && matches!(transfer.arrived, Arrived::Part(_)) {
+            let_go(&mut current, &self.disk);
         }
-        Ok((transfer.pieces, None))
+        done.map(|outcome| (pieces, outcome))
     }
 
     fn begin(&self, id: u64, offer: &SnapshotOffer, last: LogPosition) -> Result<Transfer, String> {
@@ -281,14 +286,19 @@ async fn give_up(
                 return Some(*pieces);
             }
             tracing::warn!(pieces, "the rest of a snapshot does not come: what arrived is let go of");
-            *current = None;
-            if let Err(error) = spool::sweep(&disk) {
-                tracing::warn!(%error, "part of a snapshot stays on the disk until the next one");
-            }
+            let_go(&mut current, &disk);
             None
         });
         let Some(Some(pieces)) = swept.await else { return };
         seen = pieces;
+    }
+}
+
+/// Of a transfer that did not become whole.
+fn let_go(current: &mut Option<Transfer>, disk: &Arc<dyn Disk>) {
+    *current = None;
+    if let Err(error) = spool::sweep(disk) {
+        tracing::warn!(%error, "part of a snapshot stays on the disk until the next one");
     }
 }
 

@@ -23,6 +23,10 @@ const INSTALLING: &str = "state.installing";
 /// Before each piece: its length and its checksum, little-endian.
 const HEADER: usize = 8;
 
+/// What is left of the disk to the member that goes on meanwhile: its reserve must not be used up by a state that can
+/// come again. On a small disk it is a quarter of it.
+const LEFT_BYTES: u64 = 256 << 20;
+
 /// The pieces of a state, in one file. All of its methods may block.
 #[derive(Debug)]
 pub struct Spool {
@@ -35,9 +39,11 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// An empty one, in the place of one that never became whole.
+    /// An empty one, in the place of one that never became whole. An error of kind `StorageFull` if the disk is nearly
+    /// full.
     pub fn begin(disk: &Arc<dyn Disk>) -> io::Result<Self> {
         sweep(disk)?;
+        check_room(disk, 0)?;
         let file = disk.create(ARRIVING, 0)?;
         Ok(Self { disk: Arc::clone(disk), file, ends: Vec::new(), next: 0 })
     }
@@ -64,10 +70,11 @@ impl Spool {
         self.ends.len() as u64
     }
 
-    /// Adds a piece, which has this checksum.
+    /// Adds a piece, which has this checksum. An error of kind `StorageFull` if the disk would be nearly full then.
     pub fn push(&mut self, piece: &[u8], checksum: u32) -> io::Result<()> {
         let length = u32::try_from(piece.len()).map_err(io::Error::other)?;
         let start = self.ends.last().copied().unwrap_or(0);
+        check_room(&self.disk, piece.len() as u64)?;
         let framed = [&length.to_le_bytes()[..], &checksum.to_le_bytes(), piece].concat();
         self.file.write_all_at(&framed, start)?;
         self.ends.push(start + framed.len() as u64);
@@ -108,6 +115,15 @@ impl Spool {
 pub(super) fn sweep(disk: &Arc<dyn Disk>) -> io::Result<()> {
     if disk.list()?.iter().any(|name| name == ARRIVING) {
         disk.remove(ARRIVING)?;
+    }
+    Ok(())
+}
+
+fn check_room(disk: &Arc<dyn Disk>, needed: u64) -> io::Result<()> {
+    let (free, all) = disk.space()?;
+    if all > 0 && free < needed.saturating_add(LEFT_BYTES.min(all / 4)) {
+        let text = format!("{free} bytes of the disk are free, and the rest of them is for other things");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, text));
     }
     Ok(())
 }
@@ -178,6 +194,26 @@ mod tests {
             assert!(Spool::interrupted(&after).expect("readable").is_none());
             assert_eq!(after.list().expect("readable"), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_quarter_of_a_small_disk_is_left_to_others() {
+        let sim = SimDisk::new();
+        sim.set_capacity(Some(10_000));
+        let disk: Arc<dyn Disk> = Arc::clone(&sim) as _;
+        let mut spool = Spool::begin(&disk).expect("there is room");
+        let piece = [0; 1000];
+        let full = loop {
+            if let Err(error) = spool.push(&piece, crc32c::crc32c(&piece)) {
+                break error;
+            }
+        };
+        assert_eq!((full.kind(), spool.pieces()), (io::ErrorKind::StorageFull, 7));
+        sim.set_capacity(Some(8000));
+        spool.push(&[], 0).expect_err("there is less room");
+        assert_eq!(Spool::begin(&disk).expect("the other one is gone").pieces(), 0);
+        disk.create("other", 6500).expect("there is room");
+        assert_eq!(Spool::begin(&disk).map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull));
     }
 
     #[test]

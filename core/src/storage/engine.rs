@@ -211,7 +211,8 @@ pub trait StateEngine: EngineRead {
     /// Bytes on disk (or in memory) in all, and of these what live rows take, as well as known.
     fn size(&self) -> io::Result<(u64, u64)>;
 
-    /// Removes all rows of all tables but the identity: what precedes the installation of a snapshot.
+    /// Removes all rows of all tables but the identity: what precedes the installation of a snapshot. A crash before the
+    /// next flush may leave any part of them. An error of kind `StorageFull` means that it has to be tried again.
     fn clear(&self) -> io::Result<()>;
 
     /// The member's identity, if it was set.

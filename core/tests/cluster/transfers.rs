@@ -71,24 +71,27 @@ async fn what_is_no_whole_state_is_not_installed() {
     let (cluster, disk) = alone().await;
     let giver = |transfer| Giver::new(&cluster.board, 0, transfer);
     let values = Table::Values as u32;
+    let names = disk.list().expect("readable");
     let refused = giver(1).offer(None, false).await.expect_err("there is nothing in it");
     assert!(refused.contains("nothing was applied"), "{refused}");
-    assert_eq!(giver(2).offer(Some(LAST), false).await, Ok(0));
     for (table, key, why) in [
         (99, &b"k"[..], "has a table 99"),
         (Table::System as u32, IDENTITY_KEY, "its sender's own"),
         (Table::System as u32, b"", "of another state"),
     ] {
+        assert_eq!(giver(2).offer(Some(LAST), false).await, Ok(0));
         let refused = giver(2).piece(0, table, key).await.expect_err(why);
         assert!(refused.contains(why), "{refused}");
+        assert_eq!(disk.list().expect("readable"), names, "what came before takes no space");
     }
+    assert_eq!(giver(2).offer(Some(LAST), false).await, Ok(0));
     assert_eq!(giver(2).piece(0, values, b"k").await, Ok(1));
     let empty = SnapshotEnd::default();
     assert!(giver(2).step(Step::End(empty)).await.expect_err("there is a piece").contains("0 were sent"));
     assert_eq!(giver(3).offer(Some(LAST), false).await, Ok(0));
     let refused = giver(3).step(Step::End(empty)).await.expect_err("nothing came");
     assert!(refused.contains("ended too early"), "{refused}");
-    assert!(!disk.list().expect("readable").contains(&"state.installing".to_owned()));
+    assert_eq!(disk.list().expect("readable"), names);
     assert_eq!(get(cluster.node(0), "a").await, Ok(Some("1".into())));
     cluster.stop().await;
 }

@@ -110,6 +110,29 @@ async fn pieces_are_bounded_whatever_the_sizes_of_the_values() {
 }
 
 #[tokio::test]
+async fn an_installation_waits_while_the_disk_is_full() {
+    let mut from = Bench::new();
+    from.put(put("a", "1")).unwrap();
+    let mut export = Export::open(&from.backing).await.unwrap().unwrap();
+    let mut to = Bench::new();
+    to.machine.begin_install().await.unwrap();
+    while let Some(chunk) = export.next_chunk(100).unwrap() {
+        to.machine.install_chunk(chunk).await.unwrap();
+    }
+    to.engine.set_room(Room::None);
+    let env: std::sync::Arc<dyn Env> = TokioEnv::new(tokio::runtime::Handle::current());
+    let aside = Aside::start(env.as_ref(), "aside", "lost");
+    let mut room = to.backing.room_changed();
+    let free = async {
+        room.wait_for(|room| *room == Room::None).await.unwrap();
+        to.engine.set_room(Room::Ample);
+    };
+    let (installed, ()) = tokio::join!(to.machine.finish_install(&env, &aside), free);
+    installed.unwrap();
+    assert_eq!(read(&to, range("a", "")), read(&from, range("a", "")));
+}
+
+#[tokio::test]
 async fn an_interrupted_installation_is_done_again_by_the_next_start() {
     let mut from = Bench::new();
     for n in 0..50 {

@@ -138,6 +138,25 @@ impl Backing {
         self.shared.all_flushed().await
     }
 
+    /// Like [`Backing::flush`], however long the disk has no room.
+    pub async fn flush_when_possible(&self) -> io::Result<u64> {
+        loop {
+            match self.flush().await {
+                Ok(durable) => return Ok(durable),
+                Err(error) => self.wait_for_room(error).await?,
+            }
+        }
+    }
+
+    /// Waits for a while after an error that is to be tried again; any other is passed on.
+    async fn wait_for_room(&self, error: io::Error) -> io::Result<()> {
+        if error.kind() != io::ErrorKind::StorageFull {
+            return Err(error);
+        }
+        self.shared.env.sleep(self.shared.options.check_interval).await;
+        Ok(())
+    }
+
     /// Has everything submitted before this call flushed at one of the next checks, without waiting for it. For
     /// deletions: the engine gives back the space of what they deleted when it merges files, and they are in none
     /// before that.
@@ -195,10 +214,12 @@ impl Backing {
     }
 
     /// Removes everything but the identity: what precedes the installation of a snapshot. Nothing
-    /// may be submitted meanwhile.
+    /// may be submitted meanwhile. It takes as long as the disk has no room.
     pub async fn clear(&self) -> io::Result<()> {
         self.settled().await?;
-        self.shared.engine.clear()?;
+        while let Err(error) = self.shared.engine.clear() {
+            self.wait_for_room(error).await?;
+        }
         self.shared.cache.clear();
         Ok(())
     }

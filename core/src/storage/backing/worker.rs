@@ -35,7 +35,7 @@ const FLUSH_PART_WHEN_FULL: usize = 8;
 /// they end.
 #[derive(Debug)]
 pub(super) struct Shared {
-    env: Arc<dyn Env>,
+    pub(super) env: Arc<dyn Env>,
     pub(super) engine: Arc<dyn StateEngine>,
     pub(super) options: BackingOptions,
     pub(super) overlay: RwLock<Overlay>,

@@ -13,6 +13,9 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Names of the files, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    /// Bytes that are free, and all there are; zero of both if it does not tell.
+    fn space(&self) -> io::Result<(u64, u64)>;
+
     /// Makes a new file of `size` bytes of zeros with the space for them reserved; the length is
     /// durable after [`DiskFile::sync_data`]. Fails if the name is taken, or the space is not there.
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>>;

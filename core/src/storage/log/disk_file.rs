@@ -89,10 +89,14 @@ impl Disk for FileDisk {
         Ok(names)
     }
 
+    fn space(&self) -> io::Result<(u64, u64)> {
+        disk_bytes(&self.path)
+    }
+
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         // An attempt that must fail would still take all that is left, for as long as it lasts, from others who
         // need little. A disk that does not tell is tried.
-        if disk_bytes(&self.path).is_ok_and(|(free, all)| all > 0 && free < size) {
+        if self.space().is_ok_and(|(free, all)| all > 0 && free < size) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         let path = self.path.join(name);

@@ -18,6 +18,10 @@ impl Disk for UnsyncedDisk {
         self.0.list()
     }
 
+    fn space(&self) -> io::Result<(u64, u64)> {
+        self.0.space()
+    }
+
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(UnsyncedFile(self.0.create(name, size)?)))
     }

@@ -194,6 +194,11 @@ impl Disk for SimDisk {
         if state.stopped { Err(stopped()) } else { Ok(state.names.keys().cloned().collect()) }
     }
 
+    fn space(&self) -> io::Result<(u64, u64)> {
+        let state = self.state.lock();
+        Ok(state.capacity.map_or((0, 0), |capacity| (capacity.saturating_sub(state.used()), capacity)))
+    }
+
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.whole_step()?;

@@ -35,7 +35,7 @@ const VISITED_ALONE: usize = 16 * 1024;
 pub struct RocksEngine {
     env: Arc<dyn Env>,
     /// Gone once closed.
-    tables: ArcSwapOption<Tables>,
+    pub(super) tables: ArcSwapOption<Tables>,
     watchman: Watchman,
     reserve: Mutex<Reserve>,
 }
@@ -266,8 +266,8 @@ impl StateEngine for RocksEngine {
     fn clear(&self) -> io::Result<()> {
         let after_identity = [IDENTITY_KEY, &[0]].concat();
         let mut batch = WriteBatch::default();
+        let tables = self.tables()?;
         for table in Table::ALL {
-            let tables = self.tables()?;
             let family = tables.family(table)?;
             if table == Table::System {
                 batch.delete_range_cf(family, &[][..], IDENTITY_KEY);
@@ -276,7 +276,16 @@ impl StateEngine for RocksEngine {
                 batch.delete_range_cf(family, &[][..], &KEY_END[..]);
             }
         }
-        self.write_batch(batch)
+        self.write_batch(batch)?;
+        // What takes the place of the rows needs their space at once. Whoever pinned them still reads the files; a pin
+        // that begins now sees none of them.
+        if self.property(Table::System, "rocksdb.num-snapshots")? == 0 {
+            for table in Table::ALL.into_iter().filter(|table| *table != Table::System) {
+                let dropped = tables.database.delete_file_in_range_cf(tables.family(table)?, &[][..], &KEY_END[..]);
+                dropped.map_err(|error| to_io(&error))?;
+            }
+        }
+        Ok(())
     }
 
     fn close(&self) {

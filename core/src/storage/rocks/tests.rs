@@ -94,6 +94,53 @@ fn is_a_state_engine() {
     assert_eq!(steps(&engine), 1);
 }
 
+/// Bytes of the files that rows are in.
+fn file_bytes(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let tables = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "sst"));
+    // One may go meanwhile.
+    tables.map(|table| table.metadata().map_or(0, |found| found.len())).sum()
+}
+
+#[test]
+fn what_is_cleared_gives_its_space_back_unless_it_is_pinned() {
+    for pins in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let environment = env();
+        let engine = RocksEngine::open(&environment.1, &tiny(root.path())).unwrap();
+        engine.set_identity("me".into()).unwrap();
+        let mut batch = Batch::default();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for number in 0..2_000_u64 {
+            let value: Vec<u8> = (0..1_000).map(|_| random.random()).collect();
+            batch.put(Table::Values, number.to_be_bytes().to_vec(), value);
+        }
+        engine.write(batch).unwrap();
+        engine.flush().unwrap();
+        {
+            // As it does by itself in time.
+            let tables = engine.tables.load_full().unwrap();
+            tables.database.compact_range_cf(tables.family(Table::Values).unwrap(), None::<&[u8]>, None::<&[u8]>);
+        }
+        let count = |rows: &dyn EngineRead| rows.scan(Table::Values, b"", b"", 3_000).unwrap().len();
+        assert!(file_bytes(root.path()) > 2_000_000, "{} bytes in files", file_bytes(root.path()));
+        let pinned = pins.then(|| engine.pin().unwrap());
+        engine.clear().unwrap();
+        assert_eq!(count(&engine), 0);
+        assert_eq!(engine.identity().unwrap().as_deref(), Some(&b"me"[..]));
+        if let Some(pinned) = pinned {
+            assert_eq!(count(&*pinned), 2_000);
+            continue;
+        }
+        // Files are removed in the background.
+        let deadline = environment.1.now() + Duration::from_secs(30);
+        while file_bytes(root.path()) > 100_000 {
+            assert!(environment.1.now() < deadline, "{} bytes are left", file_bytes(root.path()));
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
 fn keeps_what_was_flushed() {
     let root = tempfile::tempdir().unwrap();
