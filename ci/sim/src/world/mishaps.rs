@@ -94,9 +94,6 @@ impl World {
                 let power = self.random.random_ratio(2, 3);
                 self.crash(victim, power);
                 self.agenda.at(until, Action::Start(victim));
-                if self.random.random_ratio(1, 2) {
-                    self.take_copy(victim);
-                }
             }
             Kind::CrashAll => {
                 let power = self.random.random_ratio(2, 3);
@@ -204,7 +201,7 @@ impl World {
     }
 
     /// Keeps a copy of the disks of a host that is down, unless it runs with the wrong ones.
-    fn take_copy(&mut self, number: usize) {
+    pub(super) fn take_copy(&mut self, number: usize) {
         let is_own = !self.aside.contains_key(&number) && !self.scene.wiped.lock().contains_key(&number);
         if let Some(host) = self.hosts.get(&number).filter(|_| is_own) {
             self.copies.insert(number, host.disks.copy());
@@ -216,10 +213,11 @@ impl World {
         if !self.is_on_record(victim) {
             return;
         }
+        // Of an earlier life: what is kept of this one is no older than the true disks.
+        let old = self.copies.remove(&victim).filter(|_| self.random.random_ratio(2, 3));
         self.crash(victim, false);
         let Some(host) = self.hosts.get_mut(&victim) else { return };
         let good = host.disks.copy();
-        let old = self.copies.remove(&victim).filter(|_| self.random.random_ratio(2, 3));
         let starts = if old.is_some() { self.random.random_range(1..=MOST_STARTS_ASIDE) } else { 1 };
         self.trace.count(if old.is_some() { "old disks" } else { "empty disks" });
         self.trace.say(format!("m{victim} starts with {} disks", if old.is_some() { "old" } else { "empty" }));

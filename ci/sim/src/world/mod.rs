@@ -212,6 +212,9 @@ impl World {
         }
         let mut random = ChaCha8Rng::seed_from_u64(self.random.random());
         host.crash(&self.network, power, &mut random);
+        if self.random.random_ratio(1, 4) {
+            self.take_copy(number);
+        }
     }
 
     fn follow_orders(&mut self) {
