@@ -65,6 +65,10 @@ impl Disk for Stalling<dyn Disk> {
     fn sync_dir(&self) -> io::Result<()> {
         self.1.sync_dir()
     }
+
+    fn space(&self) -> io::Result<(u64, u64)> {
+        self.1.space()
+    }
 }
 
 impl DiskFile for Stalling<dyn DiskFile> {
