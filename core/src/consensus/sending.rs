@@ -176,53 +176,15 @@ mod tests {
     use crate::consensus::network::Timing;
     use crate::consensus::spool::Spool;
     use crate::consensus::{LeaderId, Reach, log_id};
-    use crate::env::{Aside, Env, Step as WorkerStep, TokioEnv, Wake};
+    use crate::env::{Altered, Aside, Env, TokioEnv};
     use crate::peer::{Hello, Peer, PeerService, Transport};
     use crate::storage::log::SimDisk;
     use crate::storage::log::disk::Disk;
 
-    /// A clock that can be moved.
-    #[derive(Debug)]
-    struct Clock {
-        env: Arc<TokioEnv>,
-        ahead: Mutex<Duration>,
-    }
-
-    impl Env for Clock {
-        fn now(&self) -> Duration {
-            self.env.now() + *self.ahead.lock()
-        }
-
-        fn wall_ms(&self) -> i64 {
-            self.env.wall_ms()
-        }
-
-        fn random(&self) -> u64 {
-            self.env.random()
-        }
-
-        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-            *self.ahead.lock() += duration;
-            Box::pin(std::future::ready(()))
-        }
-
-        fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-            self.env.spawn(name, task);
-        }
-
-        fn worker(
-            &self,
-            name: &'static str,
-            step: Box<dyn FnMut() -> WorkerStep + Send>,
-        ) -> std::io::Result<Arc<dyn Wake>> {
-            self.env.worker(name, step)
-        }
-    }
-
     /// A member that takes everything; the connection to it breaks `breaks` times while it installs, after `installs`.
     #[derive(Debug)]
     struct Member {
-        clock: Arc<Clock>,
+        clock: Arc<Altered>,
         installs: Duration,
         breaks: Mutex<usize>,
         pieces: Mutex<u64>,
@@ -235,7 +197,7 @@ mod tests {
                 Step::Offer(_) => {}
                 Step::Piece(piece) => *self.pieces.lock() = piece.number + 1,
                 Step::End(_) => {
-                    *self.clock.ahead.lock() += self.installs;
+                    self.clock.pass(self.installs);
                     let mut breaks = self.breaks.lock();
                     if *breaks > 0 {
                         *breaks -= 1;
@@ -279,7 +241,11 @@ mod tests {
     }
 
     async fn send(last: Option<u64>, installs: Duration, breaks: usize) -> Result<(), String> {
-        let clock = Arc::new(Clock { env: TokioEnv::new(Handle::current()), ahead: Mutex::default() });
+        // Whoever sleeps finds that the time has passed.
+        let clock = Arc::new(Altered::sleeping(TokioEnv::new(Handle::current()), |clock, duration| {
+            clock.pass(duration);
+            std::future::ready(()).boxed()
+        }));
         let env: Arc<dyn Env> = Arc::clone(&clock) as _;
         let member = Member { clock, installs, breaks: Mutex::new(breaks), pieces: Mutex::default() };
         let second = Duration::from_secs(1);

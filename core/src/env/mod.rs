@@ -4,6 +4,8 @@
 //! thread. They ask the [`Env`] that the member was started with: the real one ([`TokioEnv`]) in a
 //! server, one driven by a seed in the simulator. Two runs from one seed are then the same run.
 
+#[cfg(test)]
+mod altered;
 mod aside;
 pub mod planted;
 mod queue;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, select};
 
+#[cfg(test)]
+pub(crate) use self::altered::Altered;
 pub use self::aside::Aside;
 pub use self::queue::Queue;
 pub use self::tokio::TokioEnv;

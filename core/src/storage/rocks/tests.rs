@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::env::{Env, Step, TokioEnv, Wake};
+use crate::env::{Altered, Env, TokioEnv};
 use crate::storage::backing::{Backing, BackingOptions};
 use crate::storage::engine::{Batch, EngineRead, Room, StateEngine, Table};
 use crate::storage::suite;
@@ -328,41 +327,11 @@ async fn write_behind_on_a_disk() {
     backing.close().await;
 }
 
-/// A system that has no thread left.
-#[derive(Debug)]
-struct NoThreads(Arc<dyn Env>);
-
-impl Env for NoThreads {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn wall_ms(&self) -> i64 {
-        self.0.wall_ms()
-    }
-
-    fn random(&self) -> u64 {
-        self.0.random()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.0.sleep(duration)
-    }
-
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.0.spawn(name, task);
-    }
-
-    fn worker(&self, _name: &'static str, _step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-}
-
 #[test]
 fn a_pin_without_a_thread_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (_runtime, env) = env();
-    let env: Arc<dyn Env> = Arc::new(NoThreads(env));
+    let env: Arc<dyn Env> = Arc::new(Altered::without_threads(env));
     let engine = RocksEngine::open(&env, &tiny(directory.path())).unwrap();
     assert_eq!(engine.pin().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     engine.write(step(0)).unwrap();

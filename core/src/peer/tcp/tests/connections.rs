@@ -1,15 +1,14 @@
 //! Who connects to whom, and when it ends.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, pending};
+use futures::future::pending;
 
 use super::harness::{LONG, Maker, Member, pair, until};
-use crate::env::{Env, Step, Wake};
+use crate::env::Altered;
 use crate::peer::{CallError, Lane, Peer, Transport};
 
 #[tokio::test]
@@ -45,41 +44,13 @@ async fn call_until_it_works(from: &Member, to: &Member) {
     }
 }
 
-/// An environment in which whoever sleeps for longer than a moment does not wake again.
-#[derive(Debug)]
-struct Drowsy(Arc<dyn Env>);
-
-impl Env for Drowsy {
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn wall_ms(&self) -> i64 {
-        self.0.wall_ms()
-    }
-
-    fn random(&self) -> u64 {
-        self.0.random()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        if duration > Duration::from_millis(100) { pending().boxed() } else { self.0.sleep(duration) }
-    }
-
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.0.spawn(name, task);
-    }
-
-    fn worker(&self, name: &'static str, step: Box<dyn FnMut() -> Step + Send>) -> io::Result<Arc<dyn Wake>> {
-        self.0.worker(name, step)
-    }
-}
-
 #[tokio::test]
 async fn a_member_that_shows_itself_is_connected_to_at_once() {
     let mut maker = Maker::new(1);
-    maker.env = Arc::new(Drowsy(maker.env));
     // Pauses double; nobody wakes from the third one without a sign.
+    maker.env = Arc::new(Altered::sleeping(maker.env, |env, duration| {
+        if duration > Duration::from_millis(100) { pending().boxed() } else { env.usual().sleep(duration) }
+    }));
     maker.limits.retry = (Duration::from_millis(100), Duration::from_secs(3600));
     let one = maker.start();
     let other = Maker::new(2).start();
