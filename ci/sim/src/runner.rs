@@ -18,7 +18,7 @@ use crate::trace::Story;
 const SHOWN: usize = 60;
 
 /// A seed takes some seconds; one that takes so long does not come to its end.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the seeds that are asked for; whether all is well.
 pub(crate) fn run(options: &Options) -> io::Result<bool> {
