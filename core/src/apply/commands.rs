@@ -85,7 +85,7 @@ impl Machine {
             | Body::MemberPromote(_)
             | Body::MemberRemove(_) => false,
         };
-        if touches_keys && has(AlarmType::Corrupt) && (format < 2 || self.state.is_mostly_corrupt()) {
+        if touches_keys && has(AlarmType::Corrupt) && (format < 2 || self.state.is_mostly_corrupt(&alarms)) {
             return Err(Code::Corrupt);
         }
         let takes_space = match body {

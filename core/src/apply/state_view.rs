@@ -114,11 +114,10 @@ impl StateView {
         formats.min().unwrap_or(1)
     }
 
-    /// Whether the alarm stands against so many voters that the rest is no majority, or against nobody who was ever a
+    /// Whether the alarm CORRUPT stands against so many voters that the rest is no majority, or against nobody who was ever a
     /// member, and so against all. A lesser number serves nobody until it has the state of the others, who go on.
-    pub(super) fn is_mostly_corrupt(&self) -> bool {
+    pub(super) fn is_mostly_corrupt(&self, alarms: &BTreeSet<(i32, u64)>) -> bool {
         let members = self.members.read();
-        let alarms = self.alarms.read();
         let has_alarm = |id: u64| alarms.contains(&(AlarmType::Corrupt as i32, id));
         let voters = members.values().filter(|member| !member.removed && !member.is_learner);
         let right = voters.clone().filter(|member| !has_alarm(member.id)).count();
