@@ -28,6 +28,12 @@ ANSWERS = [
     r"^lease [0-9a-f]+ granted with TTL\(60s\), remaining\((59|60)s\), attached keys\(\[session\]\)$",
     r"^SUCCESS$",
     r"^OK$",
+    r"^User alice created$",
+    r"^Authentication Enabled$",
+    r"^greeting$",
+    r"^bye$",
+    r"^permission denied, as it should be$",
+    r"^Authentication Disabled$",
 ]
 WATCHED = ["hello", "hello again", "bye"]
 # Zeros in front are not printed everywhere; columns are padded.
@@ -122,10 +128,10 @@ def cluster() -> list[str]:
 
 def quick_start() -> list[str]:
     """Types the quick start; returns what was wrong."""
-    use, end = blocks("quick start")
+    use, end, users = blocks("quick start")
     # Whoever reads the watch ends it when it has shown everything; then it must end.
     watched = 'for i in $(seq 100); do [ "$(grep -c . watched)" -ge 9 ] && break; sleep 0.1; done\n'
-    script = use.replace("--rev=1 &", "--rev=1 > watched &") + watched + end + "wait\n"
+    script = use.replace("--rev=1 &", "--rev=1 > watched &") + watched + end + "wait\n" + users
     with tempfile.TemporaryDirectory() as scratch:
         url = f"http://127.0.0.1:{free_ports(1)[0]}"
         server = start(f"{scratch}/data", url)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keelkv_core::apply::{Content, EntryAt, EventSink, LeaseSink, Machine, Sinks};
+use keelkv_core::auth::TokenSink;
 use keelkv_core::env::{Env, TokioEnv};
 use keelkv_core::storage::backing::{Backing, BackingOptions};
 use keelkv_core::storage::engine::StateEngine;
@@ -30,6 +31,12 @@ impl EventSink for Nobody {
     fn compacted(&self, _revision: i64) {}
 
     fn reset(&self, _current: i64) {}
+}
+
+impl TokenSink for Nobody {
+    fn assigned(&self, _index: u64, _prefix: &str, _user: &str) {}
+    fn forget_user(&self, _user: &str) {}
+    fn forget_all(&self) {}
 }
 
 impl LeaseSink for Nobody {
@@ -91,7 +98,7 @@ fn main() {
 }
 
 fn open(env: &Arc<dyn Env>, backing: &Backing) -> Machine {
-    let sinks = Sinks { events: Arc::new(Nobody), leases: Arc::new(Nobody) };
+    let sinks = Sinks { events: Arc::new(Nobody), leases: Arc::new(Nobody), tokens: Arc::new(Nobody), observer: None };
     Machine::open(env, backing.clone(), sinks).expect("machine")
 }
 

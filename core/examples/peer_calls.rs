@@ -34,6 +34,7 @@ fn member(id: u64) -> (Arc<TcpTransport>, Peer) {
         listeners: vec![PeerListener { socket, secure: false }],
         tls: None,
         limits: PeerLimits::default(),
+        observer: None,
     };
     let transport = TcpTransport::new(TokioEnv::new(tokio::runtime::Handle::current()), options);
     transport.start(Hello { cluster_id: 1, member_id: id, ..Hello::default() }, Arc::new(Echo));

@@ -22,7 +22,11 @@ pub mod mvcc;
 
 pub mod lease;
 
+pub mod auth;
+
 pub mod apply;
+
+pub mod backup;
 
 pub mod watch;
 

@@ -189,6 +189,31 @@ async fn a_request_over_the_limit_is_refused_whoever_brings_it() {
 }
 
 #[tokio::test]
+async fn an_alarm_of_space_goes_by_itself_where_that_is_asked_for() {
+    let limits = Limits { quota_bytes: 1 << 20, quota_auto_clear: true, ..Limits::default() };
+    let node = start(NodeConfig { limits, ..NodeConfig::default() }).await;
+    let value = "v".repeat(64 << 10);
+    let write = |key: &str| {
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        Body::Put(pb::PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value, ..Default::default() })
+    };
+    let mut written = 0;
+    while node.propose(write("k")).await.is_ok() {
+        written += 1;
+        assert!(written < 16, "the quota holds fifteen of these");
+    }
+    let revision = node.reader().current_revision();
+    node.propose(Body::Compaction(pb::CompactionRequest { revision, physical: true })).await.expect("compacts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.propose(write("later")).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody clears the alarm");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(node.state().alarms(0).is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_member_takes_nothing_more_until_there_is_room_and_the_alarm_is_cleared() {
     let limits = Limits { quota_bytes: 1 << 20, ..Limits::default() };
     let node = start(NodeConfig { limits, ..NodeConfig::default() }).await;

@@ -97,6 +97,7 @@
 #define KEELKV_CODE_BAD_REQUEST 902 /* invalid request */
 #define KEELKV_CODE_INTERNAL 903 /* internal error */
 #define KEELKV_CODE_NOT_STARTED 904 /* the member did not start */
+#define KEELKV_CODE_OVERLOADED 905 /* etcdserver: too many requests */
 
 
 /**

@@ -10,18 +10,7 @@ use bytes::{Buf, BufMut};
 use prost::encoding::{WireType, decode_varint, encode_varint};
 use prost::{DecodeError, Message, Name};
 
-/// What is known of a field.
-struct Field {
-    number: u32,
-    /// The wire type of a single value.
-    wire: u8,
-    /// Values may also come packed together.
-    packable: bool,
-    /// The name of the message that it holds.
-    message: Option<&'static str>,
-}
-
-include!(concat!(env!("OUT_DIR"), "/schema.rs"));
+use crate::schema::{self, Field, Kind};
 
 /// Messages within messages at most, as prost has it.
 const DEPTH_MAX: u32 = 100;
@@ -36,14 +25,14 @@ pub fn decode<M: Message + Name + Default>(encoded: &[u8]) -> Result<M, DecodeEr
 
 #[cold]
 fn retry<M: Message + Name + Default>(encoded: &[u8], error: DecodeError) -> Result<M, DecodeError> {
-    let fitting = without_misfits(&M::full_name(), encoded, DEPTH_MAX);
+    let Some(message) = schema::Message::find(&M::full_name()) else { return Err(error) };
+    let fitting = without_misfits(message, encoded, DEPTH_MAX);
     if fitting.len() == encoded.len() { Err(error) } else { M::decode(&fitting[..]) }
 }
 
 /// The message without the fields whose wire type is not the schema's. From the first malformed byte on
 /// it is copied as it is, for the decoder to find the same fault.
-fn without_misfits(message: &str, encoded: &[u8], depth: u32) -> Vec<u8> {
-    let fields = MESSAGES.binary_search_by_key(&message, |(name, _)| name).map_or(&[][..], |place| MESSAGES[place].1);
+fn without_misfits(message: &schema::Message, encoded: &[u8], depth: u32) -> Vec<u8> {
     let mut fitting = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     loop {
@@ -54,10 +43,9 @@ fn without_misfits(message: &str, encoded: &[u8], depth: u32) -> Vec<u8> {
             rest = before;
             break;
         }
-        let known = fields.iter().find(|known| known.number == number);
-        match known {
-            Some(known) if known.wire != wire && !(known.packable && wire == WireType::LengthDelimited as u8) => {}
-            Some(Field { message: Some(inner), .. }) if depth > 0 => {
+        match message.field(number) {
+            Some(known) if known.wire() != wire && !(known.packable() && wire == WireType::LengthDelimited as u8) => {}
+            Some(Field { kind: Kind::Message(inner), .. }) if depth > 0 => {
                 let mut content = field;
                 // Both were read before.
                 let (Ok(key), Ok(_length)) = (decode_varint(&mut content), decode_varint(&mut content)) else { break };
@@ -167,11 +155,5 @@ mod tests {
         }
         let deep = [b"\x0b".repeat(200), b"\x0c".repeat(200)].concat();
         assert!(decode::<RangeRequest>(&deep).is_err());
-    }
-
-    #[test]
-    fn every_message_is_found() {
-        assert!(MESSAGES.is_sorted_by_key(|(name, _)| name));
-        assert!(MESSAGES.binary_search_by_key(&HashKvRequest::full_name().as_str(), |(name, _)| name).is_ok());
     }
 }

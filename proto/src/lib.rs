@@ -1,12 +1,13 @@
 //! Wire messages: etcd's v3 API as its clients know it, and keelkv's own records.
 //!
-//! Everything but [`lenient`] is generated from `proto/*.proto`. Modules are named after the protobuf packages,
+//! Everything but [`lenient`] and [`schema`] is generated from `proto/*.proto`. Modules are named after the protobuf packages,
 //! so that a name on the wire (`etcdserverpb.RangeRequest`) is a path here.
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 
 pub mod lenient;
+pub mod schema;
 
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");

@@ -15,7 +15,8 @@ import (
 
 // Coverage counts what occurred on both sides.
 type Coverage struct {
-	mu sync.Mutex
+	json bool
+	mu   sync.Mutex
 	// counts: "request field X", "response field X", "enum X = Y", "error code text", "method X".
 	counts map[string]int
 	plain  map[string]int

@@ -20,6 +20,8 @@ type Options struct {
 	Fixtures                 string
 	Table, Only, Keep        bool
 	NoCoverage               bool
+	// JSON sends requests through the gateways, where there is a path for them.
+	JSON bool
 }
 
 // Main runs fixtures, scenarios and random programs, shrinks what fails and prints the counters.
@@ -27,6 +29,7 @@ func Main(ctx context.Context, o Options, out io.Writer) error {
 	fmt.Fprintf(out, "etcd %s, against %s\n", server.Etcd(), server.Keelkv())
 	started := time.Now()
 	coverage := NewCoverage()
+	coverage.json = o.JSON
 	fixtures, err := readFixtures(o.Fixtures)
 	if err != nil {
 		return err

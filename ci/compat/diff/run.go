@@ -59,6 +59,7 @@ func runnerOn(ctx context.Context, pair *server.Pair, coverage *Coverage) (*Runn
 		if r.sides[i], err = newSide(ctx, s); err != nil {
 			return nil, err
 		}
+		r.sides[i].json = coverage.json
 	}
 	return r, nil
 }

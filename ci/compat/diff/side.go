@@ -38,6 +38,8 @@ type side struct {
 	// scope ends all streams of the program.
 	scope context.Context
 	end   context.CancelFunc
+	// json sends what has a path through the JSON gateway.
+	json bool
 }
 
 func newSide(ctx context.Context, s *server.Server) (*side, error) {
@@ -69,7 +71,12 @@ func (s *side) call(c *Call) ([]proto.Message, *failure) {
 	request := s.resolve(c.Request)
 	var responses []proto.Message
 	var err error
-	if method := methods[c.Method]; method.IsStreamingServer() {
+	if method := methods[c.Method]; s.json && paths[c.Method] != "" {
+		response, errNew := s.overJSON(ctx, c, request)
+		if responses, err = []proto.Message{response}, errNew; err != nil {
+			responses = nil
+		}
+	} else if method.IsStreamingServer() {
 		responses, err = s.serverStream(ctx, c.Method, string(method.Output().FullName()), request)
 	} else {
 		response, errNew := newMessage(string(method.Output().FullName()))

@@ -72,8 +72,11 @@ func (s *side) arguments(args []string) []string {
 	return filled
 }
 
-func (s *side) run(args []string, stdin string) output {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (s *side) run(args []string, stdin string) output { return s.runFor(patience, args, stdin) }
+
+// runFor ends it after a while.
+func (s *side) runFor(while time.Duration, args []string, stdin string) output {
+	ctx, cancel := context.WithTimeout(context.Background(), while)
 	defer cancel()
 	command := exec.CommandContext(ctx, server.Etcdctl(), s.arguments(args)...)
 	var stdout, stderr bytes.Buffer
@@ -94,6 +97,8 @@ var (
 	granted       = regexp.MustCompile(`lease ([0-9a-f]{16}) granted with TTL\(\d+s\)\n`)
 	grantedJSON   = regexp.MustCompile(`"ID":(\d+),"TTL":\d+,"Error"`)
 	grantedFields = regexp.MustCompile(`"ID" : (\d+)\n"TTL" : \d+\n$`)
+	// Who waits for a lock or an election has a key that ends with a lease.
+	waiting = regexp.MustCompile(`(?m)^[a-z]+/([0-9a-f]{12,16})$`)
 )
 
 func (s *side) learn(stdout string) {
@@ -103,8 +108,10 @@ func (s *side) learn(stdout string) {
 			s.add(uint64(id), "LEASE")
 		}
 	}
-	for _, found := range granted.FindAllStringSubmatch(stdout, -1) {
-		note(found[1], 16)
+	for _, pattern := range []*regexp.Regexp{granted, waiting} {
+		for _, found := range pattern.FindAllStringSubmatch(stdout, -1) {
+			note(found[1], 16)
+		}
 	}
 	for _, pattern := range []*regexp.Regexp{grantedJSON, grantedFields} {
 		for _, found := range pattern.FindAllStringSubmatch(stdout, -1) {

@@ -73,17 +73,30 @@ func (r *running) until(text string, limit time.Duration) bool {
 	return true
 }
 
-func (r *running) stop() output {
-	_ = r.command.Process.Signal(os.Interrupt)
+// end waits until it ends by itself.
+func (r *running) end() output {
 	select {
 	case <-r.ended:
 	case <-time.After(patience):
-		_ = r.command.Process.Kill()
-		<-r.ended
+		r.kill()
 	}
-	// How it ends after the signal says nothing about the server.
-	return output{stdout: r.text()}
+	return output{stdout: r.text(), code: r.command.ProcessState.ExitCode()}
 }
+
+// interrupt is what Ctrl-C does.
+func (r *running) interrupt() output {
+	_ = r.command.Process.Signal(os.Interrupt)
+	return r.end()
+}
+
+// kill leaves it no time for anything.
+func (r *running) kill() {
+	_ = r.command.Process.Kill()
+	<-r.ended
+}
+
+// stop is for those of which the way they end says nothing about the server.
+func (r *running) stop() output { return output{stdout: r.interrupt().stdout} }
 
 // watched runs a watch on both sides until it printed the last text, with steps in between.
 func (p *pair) watched(t *testing.T, args, stdin, last string, steps ...string) {
@@ -199,37 +212,4 @@ func (p *pair) progress(t *testing.T, args, stdin, ask string) {
 	if got := p.compare(t, outputs, nil); !strings.HasSuffix(got.stdout, "progress was told") {
 		t.Error(got.stdout)
 	}
-}
-
-// check perf runs for a minute and has limits of its own: what is asked is that it ends, with all its words.
-func TestCheckPerf(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
-	t.Parallel()
-	s, err := server.Start(t.Context(), server.Options{Binary: server.Keelkv()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop()
-	command := exec.CommandContext(t.Context(), server.Etcdctl(), "--endpoints="+s.Address, "check", "perf", "--load=s", "--auto-compact", "--auto-defrag")
-	text, err := command.CombinedOutput()
-	t.Logf("%v\n%s", err, lines(string(text)))
-	for _, want := range []string{"Throughput", "Slowest request", "Stddev", "Compacting with revision", "Defragmented"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("%q is missing", want)
-		}
-	}
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// lines leaves out what a progress bar painted over.
-func lines(text string) string {
-	var kept []string
-	for _, line := range strings.Split(text, "\n") {
-		kept = append(kept, line[strings.LastIndex(line, "\r")+1:])
-	}
-	return strings.Join(kept, "\n")
 }

@@ -4,7 +4,6 @@ package http
 import (
 	"io"
 	"net/http"
-	"regexp"
 	"sort"
 	"strings"
 	"testing"
@@ -77,43 +76,4 @@ func TestProbes(t *testing.T) {
 			t.Errorf("etcd:   %+v\nkeelkv: %+v", etcd, ours)
 		}
 	})
-}
-
-var sampleName = regexp.MustCompile(`(?m)^(etcd_[a-z_]+?)(?:_bucket|_sum|_count)?(?:\{.*)? `)
-
-// Dashboards and alerts that exist read these.
-var wantedMetrics = []string{
-	"etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_leader_changes_seen_total", "etcd_server_proposals_applied_total",
-	"etcd_server_proposals_committed_total", "etcd_server_proposals_failed_total", "etcd_server_proposals_pending",
-	"etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds", "etcd_mvcc_db_total_size_in_bytes",
-	"etcd_mvcc_db_total_size_in_use_in_bytes", "etcd_server_quota_backend_bytes", "etcd_network_client_grpc_received_bytes_total",
-	"etcd_network_client_grpc_sent_bytes_total", "etcd_debugging_mvcc_keys_total", "etcd_server_version", "etcd_server_id",
-}
-
-func TestMetrics(t *testing.T) {
-	pair, err := server.StartPair(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pair.Stop()
-	for i, s := range pair.Sides() {
-		got := ask(t, s, "GET", "/metrics", nil)
-		if got.status != 200 || !strings.HasPrefix(got.kind, "text/plain") {
-			t.Errorf("%d: %d %s", i, got.status, got.kind)
-		}
-		names := map[string]bool{}
-		for _, found := range sampleName.FindAllStringSubmatch(got.body, -1) {
-			names[found[1]] = true
-		}
-		var missing []string
-		for _, name := range wantedMetrics {
-			if !names[name] {
-				missing = append(missing, name)
-			}
-		}
-		sort.Strings(missing)
-		if len(missing) > 0 {
-			t.Errorf("%s: no %v", []string{"etcd", "keelkv"}[i], missing)
-		}
-	}
 }

@@ -27,7 +27,7 @@ func NewMember(binary, name, scheme string, flags ...string) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,9 @@ use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Alarm, Digest, FullHistory, Hash, Operation, Restart, Settings, Watch};
+use crate::record::{
+    Acts, Administration, Alarm, Change, Digest, FullHistory, Hash, Login, Operation, Restart, Settings, Watch,
+};
 
 /// All that was recorded in one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,14 @@ pub struct History {
     pub restarts: Vec<Restart>,
     /// When the alarm of space stood.
     pub alarms: Vec<Alarm>,
+    /// Changes of users and roles, in order; none if there are none to be judged.
+    pub changes: Vec<Change>,
+    /// Who was let in with a password.
+    pub logins: Vec<Login>,
+    /// Clients that ask as a user; others may do everything.
+    pub acts: Vec<Acts>,
+    /// What members hold of users and roles in the end.
+    pub administration: Vec<Administration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,6 +50,10 @@ enum Line<'a> {
     Digest(Cow<'a, Digest>),
     Restart(Restart),
     Alarm(Alarm),
+    Change(Cow<'a, Change>),
+    Login(Cow<'a, Login>),
+    Acts(Cow<'a, Acts>),
+    Administration(Cow<'a, Administration>),
 }
 
 impl History {
@@ -54,7 +68,11 @@ impl History {
             .chain(self.hashes.iter().map(|record| Line::Hash(*record)))
             .chain(self.digests.iter().map(|record| Line::Digest(Borrowed(record))))
             .chain(self.restarts.iter().map(|record| Line::Restart(*record)))
-            .chain(self.alarms.iter().map(|record| Line::Alarm(*record)));
+            .chain(self.alarms.iter().map(|record| Line::Alarm(*record)))
+            .chain(self.changes.iter().map(|record| Line::Change(Borrowed(record))))
+            .chain(self.logins.iter().map(|record| Line::Login(Borrowed(record))))
+            .chain(self.acts.iter().map(|record| Line::Acts(Borrowed(record))))
+            .chain(self.administration.iter().map(|record| Line::Administration(Borrowed(record))));
         for line in lines {
             serde_json::to_writer(&mut to, &line)?;
             to.write_all(b"\n")?;
@@ -79,6 +97,10 @@ impl History {
                 Line::Digest(record) => history.digests.push(record.into_owned()),
                 Line::Restart(record) => history.restarts.push(record),
                 Line::Alarm(record) => history.alarms.push(record),
+                Line::Change(record) => history.changes.push(record.into_owned()),
+                Line::Login(record) => history.logins.push(record.into_owned()),
+                Line::Acts(record) => history.acts.push(record.into_owned()),
+                Line::Administration(record) => history.administration.push(record.into_owned()),
             }
         }
         Ok(history)

@@ -1,12 +1,16 @@
 //! What has to hold, one file each.
 
+mod administration;
 mod convergence;
 mod durability;
 mod lease;
 mod linearizable;
+mod permission;
 mod revisions;
+mod revocation;
 mod serializable;
 mod space;
+mod users;
 mod watch;
 
 use crate::timeline::Timeline;
@@ -16,7 +20,7 @@ use crate::violation::{Invariant, Violation};
 type Check = fn(&mut Findings<'_>);
 
 /// All of them, by what they are called.
-pub(crate) const ALL: [(Invariant, Check); 8] = [
+pub(crate) const ALL: [(Invariant, Check); 11] = [
     (Invariant::Linearizable, linearizable::check),
     (Invariant::Revisions, revisions::check),
     (Invariant::Watch, watch::check),
@@ -25,6 +29,9 @@ pub(crate) const ALL: [(Invariant, Check); 8] = [
     (Invariant::Durability, durability::check),
     (Invariant::Serializable, serializable::check),
     (Invariant::Space, space::check),
+    (Invariant::Permission, permission::check),
+    (Invariant::Revocation, revocation::check),
+    (Invariant::Administration, administration::check),
 ];
 
 /// More of one kind say nothing new.

@@ -36,9 +36,9 @@ pub use check::check;
 pub use history::History;
 pub use model::{Store, View, execute};
 pub use record::{
-    Alarm, Answer, Blob, Call, Compare, Comparison, Deletion, Digest, Event, FullHistory, Hash, Header, KeyValue,
-    Operation, Outcome, Put, RangeRead, Refusal, Reply, Restart, Revision, Settings, Span, Target, Txn, TxnOp, Watch,
-    WatchResponse, Window,
+    Access, Acts, Administration, Alarm, Answer, Blob, Call, Change, Compare, Comparison, Deletion, Digest, Event,
+    FullHistory, Hash, Header, KeyValue, Login, Operation, Outcome, Put, RangeRead, Refusal, Reply, Restart, Revision,
+    Settings, Span, Step, Target, Txn, TxnOp, Watch, WatchResponse, Window,
 };
 pub use search::{Linearization, linearize};
 pub use violation::{Invariant, Report, Violation};

@@ -1,5 +1,6 @@
 //! What is recorded. Times are nanoseconds on one monotonic clock that all recorders share.
 
+mod administration;
 mod answer;
 mod blob;
 mod call;
@@ -7,6 +8,7 @@ mod evidence;
 mod operation;
 mod watch;
 
+pub use administration::{Access, Acts, Administration, Change, Login, Step};
 pub use answer::{Answer, Header, KeyValue, Refusal, Reply};
 pub use blob::Blob;
 pub use call::{Call, Compare, Comparison, Deletion, Put, RangeRead, Span, Target, Txn, TxnOp};

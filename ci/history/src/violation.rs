@@ -40,8 +40,14 @@ pub enum Invariant {
     Durability,
     /// A read that may be old shows a state that has been, and one member never goes back.
     Serializable,
-    /// While the alarm of space stands, nothing that takes space is done.
+    /// While the alarm of space stands, nothing that takes space is done, and nothing else is refused.
     Space,
+    /// What took effect, its user was permitted when it did; who was permitted is not refused.
+    Permission,
+    /// Nothing is done for a user, or shown to one, that began after the right to it was taken away.
+    Revocation,
+    /// Members hold the same of users, roles and the cluster's release, and what was acknowledged of it.
+    Administration,
 }
 
 /// One thing that is wrong.

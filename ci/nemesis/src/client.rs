@@ -11,11 +11,16 @@ use pb::lease_client::LeaseClient;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{self, Endpoint};
 
 use crate::liar::Liar;
 use crate::record::Record;
 use crate::refusal::refusal;
+use crate::security::{Security, Token};
+
+/// The way to a member, which shows who asks if that is asked for.
+pub(crate) type Channel = InterceptedService<transport::Channel, Token>;
 
 /// Where members listen; changes when members do.
 #[derive(Clone, Default)]
@@ -39,9 +44,13 @@ const CONNECT: Duration = Duration::from_secs(1);
 const WANDERS: f64 = 0.02;
 
 /// A connection that is made when it is needed.
-pub(crate) fn channel(url: &str) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("unusable address {url}"))?;
-    Ok(endpoint.tcp_nodelay(true).connect_timeout(CONNECT).connect_lazy())
+pub(crate) fn channel(url: &str, security: Option<&Security>) -> Result<Channel> {
+    let mut endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("unusable address {url}"))?;
+    if let Some(security) = security {
+        endpoint = endpoint.tls_config(security.of_clients())?;
+    }
+    let channel = endpoint.tcp_nodelay(true).connect_timeout(CONNECT).connect_lazy();
+    Ok(InterceptedService::new(channel, security.map(Security::token).unwrap_or_default()))
 }
 
 impl Endpoints {
@@ -63,6 +72,11 @@ impl Endpoints {
 impl Client {
     pub(crate) fn new(id: u32, random: SmallRng, record: Arc<Record>, endpoints: Endpoints, liar: Liar) -> Self {
         Self { id, at: id as usize, random, record, endpoints, liar, last: Header::default() }
+    }
+
+    /// The same client, which is told nothing but the truth.
+    pub(crate) fn honest(self) -> Self {
+        Self { liar: Liar::default(), ..self }
     }
 
     pub(crate) fn value(&self) -> Blob {
@@ -155,4 +169,37 @@ async fn ask(channel: Channel, call: &Call) -> Result<Answer, Status> {
         }
     };
     Ok(Answer { header: api::header(header.as_ref()), reply })
+}
+
+#[cfg(test)]
+mod tests {
+    use keelkv_bench::ports;
+    use keelkv_history::Put;
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::liar::Lie;
+
+    /// How many of many puts are answered where nobody listens.
+    async fn answered(client: impl FnOnce(Client) -> Client) -> usize {
+        let endpoints = Endpoints::default();
+        let port = ports::free(1).unwrap()[0];
+        endpoints.add(0, channel(&format!("http://{port}"), None).unwrap());
+        let record = Arc::new(Record::new(Clock::start()));
+        let liar = Liar::new(Some(Lie::LostWrite));
+        let mut client = client(Client::new(1, SmallRng::seed_from_u64(1), record, endpoints, liar));
+        let mut answered = 0;
+        for _ in 0..100 {
+            let put = Put { key: "k".into(), value: client.value(), ..Put::default() };
+            answered += usize::from(matches!(client.call(Call::Put(put)).await, Outcome::Ok(_)));
+        }
+        answered
+    }
+
+    #[tokio::test]
+    async fn an_honest_client_is_not_told_of_writes_that_nobody_did() {
+        assert!(answered(|client| client).await > 0);
+        assert_eq!(answered(Client::honest).await, 0);
+    }
 }

@@ -65,6 +65,9 @@ impl Cluster {
             cluster.endpoints.add(member.number, member.channel.clone());
         }
         cluster.ready().await?;
+        if let Some(security) = &cluster.launch.security {
+            security.enable(cluster.endpoints.pick(0)).await.context("users")?;
+        }
         Ok(cluster)
     }
 

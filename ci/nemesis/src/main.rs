@@ -27,6 +27,7 @@ mod record;
 mod refusal;
 mod run;
 mod scenarios;
+mod security;
 mod service;
 mod watcher;
 mod workload;
@@ -45,6 +46,7 @@ use liar::Lie;
 use member::Launch;
 use run::{Outcome, Plan, Run};
 use scenarios::mix::Fault;
+use security::Security;
 
 /// Breaks a cluster of real servers under load, and checks the history that its clients saw.
 #[derive(Parser, Debug)]
@@ -100,6 +102,10 @@ struct Options {
     /// Give each server a disk of its own, of so many MiB, that can be full: needs a mount namespace.
     #[arg(long, global = true)]
     small_disks: Option<u64>,
+
+    /// Everything within TLS, with certificates of members, and with a user who has to log in.
+    #[arg(long, global = true)]
+    tls: bool,
 
     /// Milliseconds that a lease may outlive its time while nothing is wrong.
     #[arg(long, default_value_t = 1500, global = true)]
@@ -201,6 +207,7 @@ async fn main() -> Result<ExitCode> {
             election_ms: options.election_ms,
             disk,
             small_disks: options.small_disks,
+            security: options.tls.then(|| Security::new(directory.path())).transpose()?,
         },
         members: options.members,
         seed,

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use keelkv_bench::ports;
 use rustix::process::{Pid, Signal, kill_process};
-use tonic::transport::Channel;
 
-use crate::client::channel;
+use crate::client::{Channel, channel};
 use crate::disk::{Disk, DiskFaults, Sync};
 use crate::links::Links;
 use crate::proxy::{self, Processes};
+use crate::security::Security;
 
 /// How servers are started.
 #[derive(Clone, Debug)]
@@ -28,6 +28,15 @@ pub(crate) struct Launch {
     pub(crate) disk: DiskFaults,
     /// Of disks that servers get of their own, in MiB.
     pub(crate) small_disks: Option<u64>,
+    /// Where everything is within TLS, and everybody has to say who they are.
+    pub(crate) security: Option<Security>,
+}
+
+impl Launch {
+    /// How addresses begin.
+    fn scheme(&self) -> &'static str {
+        if self.security.is_some() { "https" } else { "http" }
+    }
 }
 
 /// What a member is.
@@ -95,7 +104,7 @@ impl Member {
         Ok(Self {
             number,
             id: 0,
-            channel: channel(&format!("http://{client}"))?,
+            channel: channel(&format!("{}://{client}", launch.scheme()), launch.security.as_ref())?,
             state: State::Dead,
             launch: launch.clone(),
             disk: Disk::new(&launch.disk, &directory, &directory.join("disk"), launch.small_disks)?,
@@ -111,7 +120,7 @@ impl Member {
     }
 
     pub(crate) fn peer_url(&self) -> String {
-        format!("http://{}", self.proxy)
+        format!("{}://{}", self.launch.scheme(), self.proxy)
     }
 
     /// As `--initial-cluster` wants it.
@@ -123,18 +132,20 @@ impl Member {
     pub(crate) fn start(&mut self, cluster: &str, state: &str) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.directory.join("server.log"))?;
         self.log_start = log.metadata()?.len() as usize;
+        let scheme = self.launch.scheme();
         let child = Command::new(&self.launch.binary)
             .args(["--name", &format!("m{}", self.number), "--log-level", "info"])
             .arg("--data-dir")
             .arg(self.directory.join("disk/data"))
-            .args(["--listen-client-urls", &format!("http://{}", self.client)])
-            .args(["--advertise-client-urls", &format!("http://{}", self.client)])
-            .args(["--listen-peer-urls", &format!("http://{}", self.peer)])
+            .args(["--listen-client-urls", &format!("{scheme}://{}", self.client)])
+            .args(["--advertise-client-urls", &format!("{scheme}://{}", self.client)])
+            .args(["--listen-peer-urls", &format!("{scheme}://{}", self.peer)])
             .args(["--initial-advertise-peer-urls", &self.peer_url()])
             .args(["--initial-cluster", cluster, "--initial-cluster-token", "nemesis"])
             .args(["--initial-cluster-state", state])
             .args(["--heartbeat-interval", &self.launch.heartbeat_ms.to_string()])
             .args(["--election-timeout", &self.launch.election_ms.to_string()])
+            .args(self.launch.security.iter().flat_map(Security::flags))
             .args(&self.launch.flags)
             .env_remove("ETCD_BIN")
             .env_remove("KEELKV_BIN")
@@ -273,7 +284,8 @@ mod tests {
         fs::write(&binary, format!("#!/bin/sh\necho '{words}'\nexit 1\n"))?;
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o700))?;
         let (flags, disk) = (Vec::new(), DiskFaults::Trace);
-        let launch = Launch { binary, flags, heartbeat_ms: 100, election_ms: 1000, disk, small_disks: None };
+        let launch =
+            Launch { binary, flags, heartbeat_ms: 100, election_ms: 1000, disk, small_disks: None, security: None };
         let mut member =
             Member::new(1, &launch, directory.path(), Arc::new(Links::new()), Processes::default()).await?;
         // What an earlier process of it said counts for nothing.

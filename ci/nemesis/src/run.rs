@@ -200,8 +200,7 @@ impl Run {
         // There may be an election yet, and its leader begins all times anew.
         let lifetime = 2 * (Duration::from_secs(workload::TTL as u64) + self.election()) + self.plan.lease_slack;
         finale::no_leases(&self.cluster, lifetime).await.context("leases that nobody renews")?;
-        let mut last = self.client(999);
-        let revision = finale::last_revision(&mut last).await?;
+        let revision = finale::last_revision(self.client(999)).await?;
         self.until.send_replace(Until { revision, by: Some(Instant::now() + CATCH_UP) });
         while let Some(ended) = self.watchers.join_next().await {
             account.violations.extend(ended?.err().map(|error| format!("{error:#}")));

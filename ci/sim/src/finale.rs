@@ -9,7 +9,7 @@ use keelkv_proto::keelkv::MemberRecord;
 
 use crate::clock::nanos;
 use crate::trace::Story;
-use crate::workload::held;
+use crate::workload::{administration, held};
 use crate::world::World;
 
 /// Requests under way end within this.
@@ -63,7 +63,8 @@ impl World {
             let unserved = match &operation.outcome {
                 Outcome::Unknown(_) => true,
                 // Without space a member serves all the same.
-                Outcome::Failed(Refusal::Other(why)) => self.plan.quota_bytes == 0 || !why.contains("space exceeded"),
+                Outcome::Failed(Refusal::NoSpace) => self.plan.quota_bytes == 0,
+                Outcome::Failed(Refusal::Other(_)) => true,
                 Outcome::Failed(_) => false,
                 Outcome::Ok(_) => false,
             };
@@ -173,6 +174,7 @@ impl World {
                     revisions.extend(some.iter().map(|change| held(change)));
                 }
                 history.full.push(FullHistory { member, from, to, revisions });
+                history.administration.push(administration(node));
                 for revision in [to, (from + to) / 2] {
                     match reader.hash_kv(revision) {
                         Ok(hash) => history.hashes.push(Hash {

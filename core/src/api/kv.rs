@@ -3,20 +3,23 @@
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::command::Body;
 
+use super::large::deleted_range;
 use super::server::{Api, misfit};
 use crate::apply::check;
+use crate::auth::Caller;
 use crate::mvcc::RangeStream;
 use crate::types::{Reply, Result};
 
 impl Api {
     /// Begins to read keys in several messages, all at one revision. Headers that come along are this
     /// member's after [`Api::fill_chunk`].
-    pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<RangeStream> {
+    pub async fn range_stream(&self, caller: &Caller, request: pb::RangeRequest) -> Result<RangeStream> {
         check::range(&request)?;
         check::range_stream(&request)?;
         if !request.serializable {
-            self.node.linearizable().await?;
+            self.barrier().await?;
         }
+        self.node.state().authorize_range(caller, &request)?;
         self.metrics.count_range();
         Ok(self.node.reader().range_stream(request, self.node.config().limits.max_request_bytes))
     }
@@ -29,9 +32,9 @@ impl Api {
     }
 
     /// Writes one key.
-    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse> {
+    pub async fn put(&self, caller: &Caller, request: pb::PutRequest) -> Result<pb::PutResponse> {
         check::put(&request)?;
-        match self.propose("Put", Body::Put(request)).await? {
+        match self.propose("Put", caller, Body::Put(request)).await? {
             Reply::Put(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -41,9 +44,17 @@ impl Api {
     }
 
     /// Deletes keys.
-    pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse> {
+    pub async fn delete_range(
+        &self,
+        caller: &Caller,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse> {
         check::delete_range(&request)?;
-        match self.propose("DeleteRange", Body::DeleteRange(request)).await? {
+        // Whoever may not read them is refused below.
+        if self.node.state().authorize_keys(caller, &request.key, &request.range_end).is_ok() {
+            self.check_reply(deleted_range(&request).into_iter().collect())?;
+        }
+        match self.propose("DeleteRange", caller, Body::DeleteRange(request)).await? {
             Reply::DeleteRange(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -53,9 +64,10 @@ impl Api {
     }
 
     /// Forgets what was replaced up to a revision; with `physical`, answers when it has gone from the store too.
-    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse> {
+    pub async fn compact(&self, caller: &Caller, request: pb::CompactionRequest) -> Result<pb::CompactionResponse> {
+        self.node.state().require_root(caller)?;
         let awaited = request.physical.then_some(request.revision);
-        match self.propose("Compaction", Body::Compaction(request)).await? {
+        match self.propose("Compaction", caller, Body::Compaction(request)).await? {
             Reply::Compaction(mut response) => {
                 if let Some(revision) = awaited {
                     self.node.reader().removed(revision).await?;

@@ -1,20 +1,28 @@
 //! Calls whose answers may be large: they are read in steps, and encoded in parts or elsewhere.
 
 use keelkv_proto::etcdserverpb as pb;
+use keelkv_proto::etcdserverpb::request_op::Request;
 use keelkv_proto::etcdserverpb::response_op::Response;
 use keelkv_proto::keelkv::command::Body;
 use keelkv_proto::mvccpb::KeyValue;
-use tokio::sync::MutexGuard;
+use prost::Message;
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit};
 
+use super::admission::Class;
 use super::grpc::{Call, Framed, Parts, Status, cut, encode};
 use super::server::{Api, misfit};
 use crate::apply::check;
 use crate::mvcc::{Begun, ReadWalk, Steps, is_read_only, is_serializable};
+use crate::node::Charge;
 use crate::types::{Reply, Result};
 
 /// Transactions with more keys or bytes than this are encoded elsewhere.
 const KEYS_MAX: usize = 1024;
 const BYTES_MAX: usize = 1 << 20;
+/// Shorter answers are bounded by the number of calls, and need not be counted.
+pub(super) const COUNTED_MIN: usize = 4 << 10;
+/// Keys that are looked at to tell how large an answer will be.
+const SAMPLE: i64 = 32;
 
 impl Api {
     /// Reads keys.
@@ -30,24 +38,30 @@ impl Api {
     /// long, and its keys are not in memory twice.
     async fn checked_range(&self, call: &Call, request: &pb::RangeRequest) -> Result<Framed, Status> {
         if !request.serializable {
-            self.node.linearizable().await?;
+            self.barrier().await?;
         }
-        let mut parts = Parts::default();
+        let caller = self.caller(call).await?;
+        self.node.state().authorize_range(&caller, request)?;
+        let mut parts = Parts::new(self.node.read_memory());
         let encode_keys = |kvs: &mut Vec<KeyValue>| {
-            if !kvs.is_empty() {
-                let mut part = pb::RangeResponse { kvs: std::mem::take(kvs), ..pb::RangeResponse::default() };
-                parts.add(&part);
-                part.kvs.clear();
-                *kvs = part.kvs;
+            if kvs.is_empty() {
+                return Ok(());
             }
+            let mut part = pb::RangeResponse { kvs: std::mem::take(kvs), ..pb::RangeResponse::default() };
+            parts.add(&part)?;
+            part.kvs.clear();
+            *kvs = part.kvs;
+            Ok(())
         };
-        let (mut last, _turn) = self.read(call, || self.node.reader().begin_range(request), encode_keys).await?;
+        let (mut last, _large) =
+            self.part("read", self.read(call, || self.node.reader().begin_range(request), encode_keys)).await?;
+        self.node.state().is_still(&caller)?;
         self.fill(&mut last.header);
         if parts.is_empty() {
-            return encode(&last).map(Framed::from);
+            return self.encode_read(&last);
         }
         let head = pb::RangeResponse { header: last.header.take(), ..pb::RangeResponse::default() };
-        parts.add(&last);
+        parts.add(&last)?;
         parts.finish(&head)
     }
 
@@ -55,13 +69,23 @@ impl Api {
     /// go through the log.
     pub(super) async fn txn(&self, call: &Call, request: pb::TxnRequest) -> Result<Framed, Status> {
         check::txn(&request, self.node.config().limits.max_txn_ops)?;
-        let (mut response, _turn) = if is_read_only(&request) {
+        let (mut response, large) = if is_read_only(&request) {
             if !is_serializable(&request) {
-                self.node.linearizable().await?;
+                self.barrier().await?;
             }
-            self.read(call, || self.node.reader().begin_txn(&request), |_| {}).await?
+            let caller = self.caller(call).await?;
+            self.node.state().authorize_txn(&caller, &request)?;
+            let read =
+                self.part("read", self.read(call, || self.node.reader().begin_txn(&request), |_| Ok(()))).await?;
+            self.node.state().is_still(&caller)?;
+            read
         } else {
-            let Reply::Txn(response) = self.propose("Txn", Body::Txn(request)).await? else {
+            let caller = self.caller(call).await?;
+            // Whoever may not read is refused below.
+            if self.node.state().authorize_txn(&caller, &request).is_ok() {
+                self.check_reply(txn_ranges(&request))?;
+            }
+            let Reply::Txn(response) = self.propose("Txn", &caller, Body::Txn(request)).await? else {
                 return Err(misfit().into());
             };
             // What is applied already waits for no turn.
@@ -69,48 +93,147 @@ impl Api {
         };
         self.fill(&mut response.header);
         if !is_large(&response.responses) {
-            return encode(&response).map(Framed::from);
+            return if large.is_some() { self.encode_read(&response) } else { self.encode_made(&response) };
         }
-        Box::pin(self.encode_aside(move || encode(&response).map(cut))).await?
+        let memory = self.node.read_memory().clone();
+        // The turn and the place stay here, what is held for the answer goes where that does.
+        let (_turn, kept) = large.map(|Large { _turn, _place, kept }| ((_turn, _place), kept)).unzip();
+        Box::pin(self.encode_aside(move || {
+            let (response, kept) = (response, kept);
+            let length = response.encoded_len();
+            let charge = if kept.is_some() { memory.hold(length)? } else { memory.hold_anyway(length) };
+            encode(&response).map(|framed| cut(charge.over(framed)))
+        }))
+        .await?
     }
 
-    /// Reads to the end, in steps; after each of them `each` may take the keys that it found. Comes with the
-    /// connection's turn if there was more than one step: it is to be kept until the answer is encoded.
+    /// Refuses a write that reads so much beside that its answer would not fit into memory: every member makes it
+    /// when the write is applied, and it is too late then. What is there now tells about how much that will be.
+    pub(super) fn check_reply(&self, ranges: Vec<pb::RangeRequest>) -> Result<()> {
+        let reader = self.node.reader();
+        let half = self.node.read_memory().limit() / 2;
+        let mut bytes = 0_usize;
+        for range in ranges {
+            // How it is sorted does not change how much it is; the first few keys stand for all.
+            let few = pb::RangeRequest { limit: SAMPLE, ..unsorted(range.clone()) };
+            let Ok(few) = reader.range(&few) else { continue };
+            let sampled: usize = few.kvs.iter().map(KeyValue::encoded_len).sum();
+            let all = usize::try_from(few.count.min(if range.limit > 0 { range.limit } else { i64::MAX }));
+            bytes = bytes.saturating_add(all.unwrap_or(usize::MAX).saturating_mul(sampled / few.kvs.len().max(1)));
+        }
+        if bytes > half { Err(self.node.read_memory().refusal(bytes)) } else { Ok(()) }
+    }
+
+    /// Encodes what was read, if there is memory for it.
+    fn encode_read(&self, answer: &impl Message) -> Result<Framed, Status> {
+        let framed = encode(answer)?;
+        if framed.len() < COUNTED_MIN {
+            return Ok(framed.into());
+        }
+        let charge = self.node.read_memory().hold(framed.len())?;
+        Ok(charge.over(framed).into())
+    }
+
+    /// Encodes what cannot be refused any more.
+    pub(super) fn encode_made(&self, answer: &impl Message) -> Result<Framed, Status> {
+        let framed = encode(answer)?;
+        if framed.len() < COUNTED_MIN {
+            return Ok(framed.into());
+        }
+        let charge = self.node.read_memory().hold_anyway(framed.len());
+        Ok(charge.over(framed).into())
+    }
+
+    /// Reads to the end, in steps; after each of them `each` may take the keys that it found. Comes with what a large
+    /// read holds if there was more than one step: it is to be kept until the answer is encoded.
     async fn read<'a, S: Steps>(
         &self,
         call: &'a Call,
         begin: impl Fn() -> Result<Begun<S>>,
-        each: impl FnMut(&mut Vec<KeyValue>),
-    ) -> Result<(S::Response, Option<MutexGuard<'a, ()>>)> {
+        each: impl FnMut(&mut Vec<KeyValue>) -> Result<()>,
+    ) -> Result<(S::Response, Option<Large<'a>>)> {
         let walk = match begin()? {
             Begun::Whole(response) => return Ok((response, None)),
             Begun::Walk(walk) => walk,
         };
         Box::pin(async {
-            let (turn, begun) = take_turn(call, begin, walk).await?;
+            let (mut large, begun) = self.take_turn(call, begin, walk).await?;
             let response = match begun {
                 Begun::Whole(response) => response,
-                Begun::Walk(walk) => self.node.finish_walk(walk, each).await?,
+                Begun::Walk(walk) => {
+                    let response;
+                    let charge = self.node.read_memory().hold_anyway(0);
+                    (response, large.kept) = self.node.finish_walk(walk, charge, each).await?;
+                    response
+                }
             };
-            Ok((response, Some(turn)))
+            Ok((response, Some(large)))
         })
         .await
     }
+
+    /// Waits until a large answer may be made. Whoever has to wait holds nothing meanwhile, and begins anew.
+    async fn take_turn<'a, S: Steps>(
+        &self,
+        call: &'a Call,
+        begin: impl Fn() -> Result<Begun<S>>,
+        walk: Box<ReadWalk<S>>,
+    ) -> Result<(Large<'a>, Begun<S>)> {
+        self.admission.admit(Class::Bulk)?;
+        let memory = self.node.read_memory();
+        let kept = memory.hold_anyway(0);
+        if let Some(turn) = call.backlog.try_turn()
+            && let Some(place) = memory.try_admit()
+        {
+            return Ok((Large { _turn: turn, _place: place, kept }, Begun::Walk(walk)));
+        }
+        drop(walk);
+        let turn = call.backlog.turn().await;
+        let place = memory.admit(self.node.env()).await?;
+        Ok((Large { _turn: turn, _place: place, kept }, begin()?))
+    }
 }
 
-/// Waits until the connection may make a large answer. Whoever has to wait holds nothing meanwhile, and
-/// begins anew.
-async fn take_turn<'a, S: Steps>(
-    call: &'a Call,
-    begin: impl Fn() -> Result<Begun<S>>,
-    walk: Box<ReadWalk<S>>,
-) -> Result<(MutexGuard<'a, ()>, Begun<S>)> {
-    if let Some(turn) = call.backlog.try_turn() {
-        return Ok((turn, Begun::Walk(walk)));
+/// What a large read holds until its answer is encoded.
+struct Large<'a> {
+    /// The connection makes no other.
+    _turn: MutexGuard<'a, ()>,
+    /// One of the few that the member makes at a time.
+    _place: OwnedSemaphorePermit,
+    /// Memory for what is not encoded yet.
+    kept: Charge,
+}
+
+/// The ranges of many keys that a transaction may answer with.
+fn txn_ranges(request: &pb::TxnRequest) -> Vec<pb::RangeRequest> {
+    let (mut ranges, mut lists) = (Vec::new(), vec![&request.success, &request.failure]);
+    while let Some(list) = lists.pop() {
+        for op in list {
+            match &op.request {
+                Some(Request::RequestRange(range)) if !range.range_end.is_empty() && !range.count_only => {
+                    ranges.push(range.clone());
+                }
+                Some(Request::RequestDeleteRange(deletion)) => ranges.extend(deleted_range(deletion)),
+                Some(Request::RequestTxn(inner)) => lists.extend([&inner.success, &inner.failure]),
+                _ => {}
+            }
+        }
     }
-    drop(walk);
-    let turn = call.backlog.turn().await;
-    Ok((turn, begin()?))
+    ranges
+}
+
+/// The range of many keys that a deletion answers with.
+pub(super) fn deleted_range(deletion: &pb::DeleteRangeRequest) -> Option<pb::RangeRequest> {
+    let (key, range_end) = (deletion.key.clone(), deletion.range_end.clone());
+    let many = deletion.prev_kv && !range_end.is_empty();
+    many.then(|| pb::RangeRequest { key, range_end, ..pb::RangeRequest::default() })
+}
+
+/// The same keys in their own order, as they are now, without filters: that is read in passing, while an older revision
+/// may take a walk through all of them.
+fn unsorted(range: pb::RangeRequest) -> pb::RangeRequest {
+    let pb::RangeRequest { key, range_end, keys_only, .. } = range;
+    pb::RangeRequest { key, range_end, keys_only, ..pb::RangeRequest::default() }
 }
 
 /// Whether it takes long to encode an answer.

@@ -5,17 +5,22 @@ use keelkv_proto::keelkv::{LeaseRevoke, command::Body};
 
 use super::grpc::{Call, End, Inbound, Outbound, ReadError, encode};
 use super::server::{Api, misfit};
+use crate::auth::Caller;
 use crate::types::{Reply, Result};
 
 impl Api {
     /// Makes a lease. Id 0 lets the server choose; a TTL below the least possible is raised to it.
-    pub async fn lease_grant(&self, mut request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse> {
+    pub async fn lease_grant(
+        &self,
+        caller: &Caller,
+        mut request: pb::LeaseGrantRequest,
+    ) -> Result<pb::LeaseGrantResponse> {
         while request.id == 0 {
             // Positive, so that it reads well as a hexadecimal number.
             request.id = i64::try_from(self.node.env().random() >> 1).unwrap_or(0);
         }
         request.ttl = request.ttl.max(self.node.config().min_lease_ttl());
-        match self.propose("LeaseGrant", Body::LeaseGrant(request)).await? {
+        match self.propose("LeaseGrant", caller, Body::LeaseGrant(request)).await? {
             Reply::LeaseGrant(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -25,9 +30,13 @@ impl Api {
     }
 
     /// Ends a lease and deletes its keys.
-    pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse> {
+    pub async fn lease_revoke(
+        &self,
+        caller: &Caller,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse> {
         let body = Body::LeaseRevoke(LeaseRevoke { ids: vec![request.id], expired_in_term: 0 });
-        match self.propose("LeaseRevoke", body).await? {
+        match self.propose("LeaseRevoke", caller, body).await? {
             Reply::LeaseRevoke(mut response) => {
                 self.fill(&mut response.header);
                 Ok(response)
@@ -37,7 +46,12 @@ impl Api {
     }
 
     /// Sets a lease's time back to its TTL; the answer has TTL 0 if there is no such lease.
-    pub async fn lease_keep_alive(&self, request: pb::LeaseKeepAliveRequest) -> Result<pb::LeaseKeepAliveResponse> {
+    pub async fn lease_keep_alive(
+        &self,
+        caller: &Caller,
+        request: pb::LeaseKeepAliveRequest,
+    ) -> Result<pb::LeaseKeepAliveResponse> {
+        self.node.state().authorize_renewal(caller, request.id)?;
         // Before the renewal: a client must not see a revision at which the lease was gone already.
         let header = Some(self.header(0));
         let ttl = self.node.renew_lease(request.id).await?;
@@ -45,7 +59,15 @@ impl Api {
     }
 
     /// How long a lease still has, and its keys if asked for.
-    pub async fn lease_time_to_live(&self, request: pb::LeaseTimeToLiveRequest) -> Result<pb::LeaseTimeToLiveResponse> {
+    pub async fn lease_time_to_live(
+        &self,
+        caller: &Caller,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<pb::LeaseTimeToLiveResponse> {
+        self.node.state().require_user(caller)?;
+        if request.keys {
+            self.node.state().authorize_lease_keys(caller, Some(request.id))?;
+        }
         let id = request.id;
         let Some(time) = self.node.lease_time(id).await? else {
             return Ok(pb::LeaseTimeToLiveResponse { header: Some(self.header(0)), id, ttl: -1, ..Default::default() });
@@ -53,7 +75,11 @@ impl Api {
         let keys = if request.keys {
             // What the leader knows may be further than what was applied here.
             self.node.linearizable().await?;
-            self.node.state().lease(id).map_or_else(Vec::new, |lease| lease.keys().map(copy).collect())
+            let keys = self.node.state().lease(id).map_or_else(Vec::new, |lease| lease.keys().map(copy).collect());
+            // Keys may have been attached meanwhile, and grants taken back.
+            self.node.state().authorize_lease_keys(caller, Some(id))?;
+            self.node.state().is_still(caller)?;
+            keys
         } else {
             Vec::new()
         };
@@ -67,7 +93,8 @@ impl Api {
     }
 
     /// All leases, the next to expire first.
-    pub fn lease_leases(&self, _request: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse> {
+    pub fn lease_leases(&self, caller: &Caller, _request: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse> {
+        self.node.state().authorize_lease_keys(caller, None)?;
         let leases = self.node.lessor().leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
         Ok(pb::LeaseLeasesResponse { header: Some(self.header(0)), leases })
     }
@@ -87,7 +114,8 @@ impl Api {
             };
             let request = self.decode_next(call, &message)?;
             drop(message);
-            let answer = self.lease_keep_alive(request).await?;
+            let caller = self.caller(call).await?;
+            let answer = self.lease_keep_alive(&caller, request).await?;
             self.metrics.sent_message(call.method);
             outbound.send(encode(&answer)?).await?;
         }

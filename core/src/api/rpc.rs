@@ -1,7 +1,7 @@
 //! From encoded requests to the handlers and back.
 
 use std::future::pending;
-use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,25 +9,32 @@ use http::Request;
 use keelkv_proto::etcdserverpb as pb;
 use prost::{Message, Name};
 
-use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, cut, decode, encode};
+use super::admission::Class;
+use super::front;
+use super::grpc::{Call, End, Engine, Framed, Inbound, Outbound, Status, decode};
 use super::method::{Kind, Method};
-use super::pages;
+use super::net::{Door, RequestBody, ResponseBody};
 use super::server::{Api, MESSAGE_OVERHEAD, not_implemented};
-use crate::mvcc::Streamed;
-use crate::types::{Code, GrpcCode};
-
-/// A message of a stream with more keys than this is encoded elsewhere.
-const CHUNK_KEYS_MAX: usize = 1024;
+use super::turns;
+use crate::auth::Caller;
+use crate::node::ReadMemory;
+use crate::types::{Code, Error, GrpcCode};
 
 /// Decodes, admits, handles and encodes a call of one message.
 macro_rules! handle {
+    ($api:expr, $call:expr, $message:expr, |$caller:ident, $request:ident| $answer:expr) => {{
+        handle!($api, $call, $message, |$request| {
+            let $caller = $api.caller($call).await?;
+            $answer
+        })
+    }};
     ($api:expr, $call:expr, $message:expr, |$request:ident| $answer:expr) => {{
         let $request = $api.decode_only(&$message)?;
         // The receive buffer is not needed while the request waits.
         drop($message);
-        $api.admit($call)?;
+        $api.may_serve($call)?;
         let answer = $answer?;
-        encode(&answer).map(Framed::from)
+        $api.encode_made(&answer)
     }};
 }
 
@@ -36,25 +43,82 @@ impl Engine for Api {
         self.node.config().limits.max_request_bytes + MESSAGE_OVERHEAD
     }
 
+    fn read_memory(&self) -> &ReadMemory {
+        self.node.read_memory()
+    }
+
     async fn unary(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
+        let Some(traces) = &self.options.traces else { return self.answer(call, message).await };
+        let code = |status: &Status| Some(status.code());
+        // In a box, so that calls carry its size only if it is there.
+        Box::pin(traces.call(call.method, &call.metadata, self.answer(call, message), code)).await
+    }
+
+    async fn stream(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
+        let Some(traces) = &self.options.traces else { return self.converse(call, inbound, outbound).await };
+        let code = |end: &End| match end {
+            End::Status(status) => Some(status.code()),
+            End::Gone | End::Late => None,
+        };
+        Box::pin(traces.call(call.method, &call.metadata, self.converse(call, inbound, outbound), code)).await
+    }
+
+    fn serves_http(&self, path: &str) -> bool {
+        front::serves(self, path)
+    }
+
+    async fn http(self: Arc<Self>, door: Door, request: Request<RequestBody>) -> http::Response<ResponseBody> {
+        front::answer(self, door, request).await
+    }
+
+    fn began(&self, method: Method) -> Option<Duration> {
+        if let Some(class) = Class::of(method) {
+            self.admission.entered(class);
+        }
+        self.metrics.began(method);
+        self.metrics.times_calls().then(|| self.node.env().now())
+    }
+
+    fn admit(&self, method: Method) -> Result<(), Status> {
+        Class::of(method).map_or(Ok(()), |class| Ok(self.admission.admit(class)?))
+    }
+
+    fn connected(&self, here: bool) {
+        self.metrics.connected(here);
+    }
+
+    fn ended(&self, method: Method, code: GrpcCode, began: Option<Duration>) {
+        if let Some(class) = Class::of(method) {
+            self.admission.left(class);
+        }
+        let took = began.map(|began| self.node.env().now().saturating_sub(began));
+        self.metrics.ended(method, code, took);
+    }
+}
+
+impl Api {
+    /// Answers a call of one message.
+    async fn answer(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
         self.metrics.received_bytes(message.len());
         let (began, size) = (self.node.env().now(), message.len());
         let answer = match call.method {
             Method::Range => {
                 let request: pb::RangeRequest = self.decode_only(&message)?;
                 drop(message);
-                self.admit(call)?;
+                self.may_serve(call)?;
                 if !request.serializable && self.node.is_learner() {
                     return Err(Code::NotSupportedForLearner.into());
                 }
                 self.range(call, request).await
             }
-            Method::Put => handle!(self, call, message, |request| self.put(request).await),
-            Method::DeleteRange => handle!(self, call, message, |request| self.delete_range(request).await),
+            Method::Put => handle!(self, call, message, |caller, request| self.put(&caller, request).await),
+            Method::DeleteRange => {
+                handle!(self, call, message, |caller, request| self.delete_range(&caller, request).await)
+            }
             Method::Txn => {
                 let request = self.decode_only(&message)?;
                 drop(message);
-                self.admit(call)?;
+                self.may_serve(call)?;
                 self.txn(call, request).await
             }
             // In a box, so that the frequent calls above need not carry its size.
@@ -70,8 +134,9 @@ impl Engine for Api {
         Ok(answer)
     }
 
-    async fn stream(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
-        self.admit(call)?;
+    /// Serves a call that has a stream, up to its end.
+    async fn converse(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
+        self.may_serve(call)?;
         let mut leaderless = self.leaderless.clone();
         let without_leader = async {
             if !call.requires_leader() || leaderless.wait_for(|lost| *lost).await.is_err() {
@@ -85,54 +150,102 @@ impl Engine for Api {
         }
     }
 
-    fn serves_http(&self, path: &str) -> bool {
-        pages::serves(path)
-    }
-
-    async fn http(&self, request: Request<()>) -> http::Response<Bytes> {
-        pages::answer(self, &request).await
-    }
-
-    fn began(&self, method: Method) -> Option<Duration> {
-        self.metrics.began(method);
-        self.metrics.times_calls().then(|| self.node.env().now())
-    }
-
-    fn ended(&self, method: Method, code: GrpcCode, began: Option<Duration>) {
-        let took = began.map(|began| self.node.env().now().saturating_sub(began));
-        self.metrics.ended(method, code, took);
-    }
-}
-
-impl Api {
     async fn seldom(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
         match call.method {
-            Method::Compact => handle!(self, call, message, |request| self.compact(request).await),
-            Method::LeaseGrant => handle!(self, call, message, |request| self.lease_grant(request).await),
-            Method::LeaseRevoke => handle!(self, call, message, |request| self.lease_revoke(request).await),
-            Method::LeaseTimeToLive => handle!(self, call, message, |request| self.lease_time_to_live(request).await),
-            Method::LeaseLeases => handle!(self, call, message, |request| self.lease_leases(request)),
-            Method::MemberList => handle!(self, call, message, |request| self.member_list(request).await),
-            Method::MemberAdd => handle!(self, call, message, |request| self.member_add(request).await),
-            Method::MemberRemove => handle!(self, call, message, |request| self.member_remove(request).await),
-            Method::MemberUpdate => handle!(self, call, message, |request| self.member_update(request).await),
-            Method::MemberPromote => handle!(self, call, message, |request| self.member_promote(request).await),
-            Method::Alarm => handle!(self, call, message, |request| self.alarm(request).await),
-            Method::Status => handle!(self, call, message, |request| self.status(request)),
-            Method::Defragment => handle!(self, call, message, |request| self.defragment(request)),
-            Method::Hash => handle!(self, call, message, |request| self.hash(request).await),
-            Method::HashKv => handle!(self, call, message, |request| self.hash_kv(request).await),
-            Method::MoveLeader => handle!(self, call, message, |request| self.move_leader(request).await),
-            Method::Downgrade => handle!(self, call, message, |request| self.downgrade(request).await),
-            Method::AuthStatus => handle!(self, call, message, |request| self.auth_status(request).await),
-            Method::AuthDisable => handle!(self, call, message, |request| self.auth_disable(request).await),
+            Method::Compact => handle!(self, call, message, |caller, request| self.compact(&caller, request).await),
+            Method::LeaseGrant => {
+                handle!(self, call, message, |caller, request| self.lease_grant(&caller, request).await)
+            }
+            Method::LeaseRevoke => {
+                handle!(self, call, message, |caller, request| self.lease_revoke(&caller, request).await)
+            }
+            Method::LeaseTimeToLive => {
+                handle!(self, call, message, |caller, request| self.lease_time_to_live(&caller, request).await)
+            }
+            Method::LeaseLeases => handle!(self, call, message, |caller, request| self.lease_leases(&caller, request)),
+            Method::MemberList => {
+                handle!(self, call, message, |caller, request| self.member_list(&caller, request).await)
+            }
+            Method::MemberAdd => {
+                handle!(self, call, message, |caller, request| self.member_add(&caller, request).await)
+            }
+            Method::MemberRemove => {
+                handle!(self, call, message, |caller, request| self.member_remove(&caller, request).await)
+            }
+            Method::MemberUpdate => {
+                handle!(self, call, message, |caller, request| self.member_update(&caller, request).await)
+            }
+            Method::MemberPromote => {
+                handle!(self, call, message, |caller, request| self.member_promote(&caller, request).await)
+            }
+            Method::Alarm => handle!(self, call, message, |caller, request| self.alarm(&caller, request).await),
+            Method::Status => handle!(self, call, message, |caller, request| self.status(&caller, request)),
+            Method::Defragment => handle!(self, call, message, |caller, request| self.defragment(&caller, request)),
+            Method::Hash => handle!(self, call, message, |caller, request| self.hash(&caller, request).await),
+            Method::HashKv => handle!(self, call, message, |caller, request| self.hash_kv(&caller, request).await),
+            Method::MoveLeader => {
+                handle!(self, call, message, |caller, request| self.move_leader(&caller, request).await)
+            }
+            Method::Downgrade => handle!(self, call, message, |caller, request| self.downgrade(&caller, request).await),
+            Method::AuthStatus => {
+                // Nobody need come with a token, but one that does not count is refused.
+                handle!(self, call, message, |_caller, request| self.auth_status(request).await)
+            }
             Method::Authenticate => handle!(self, call, message, |request| self.authenticate(request).await),
+            Method::AuthEnable => {
+                handle!(self, call, message, |caller, request| self.auth_enable(&caller, request).await)
+            }
+            Method::AuthDisable => {
+                handle!(self, call, message, |caller, request| self.auth_disable(&caller, request).await)
+            }
+            Method::UserAdd => handle!(self, call, message, |caller, request| self.user_add(&caller, request).await),
+            Method::UserGet => handle!(self, call, message, |caller, request| self.user_get(&caller, request).await),
+            Method::UserList => handle!(self, call, message, |caller, request| self.user_list(&caller, request).await),
+            Method::UserDelete => {
+                handle!(self, call, message, |caller, request| self.user_delete(&caller, request).await)
+            }
+            Method::UserChangePassword => {
+                handle!(self, call, message, |caller, request| self.user_change_password(&caller, request).await)
+            }
+            Method::UserGrantRole => {
+                handle!(self, call, message, |caller, request| self.user_grant_role(&caller, request).await)
+            }
+            Method::UserRevokeRole => {
+                handle!(self, call, message, |caller, request| self.user_revoke_role(&caller, request).await)
+            }
+            Method::RoleAdd => handle!(self, call, message, |caller, request| self.role_add(&caller, request).await),
+            Method::RoleGet => handle!(self, call, message, |caller, request| self.role_get(&caller, request).await),
+            Method::RoleList => handle!(self, call, message, |caller, request| self.role_list(&caller, request).await),
+            Method::RoleDelete => {
+                handle!(self, call, message, |caller, request| self.role_delete(&caller, request).await)
+            }
+            Method::RoleGrantPermission => {
+                handle!(self, call, message, |caller, request| self.role_grant_permission(&caller, request).await)
+            }
+            Method::RoleRevokePermission => {
+                handle!(self, call, message, |caller, request| self.role_revoke_permission(&caller, request).await)
+            }
+            Method::Lock | Method::Unlock | Method::Campaign | Method::Proclaim | Method::Leader | Method::Resign => {
+                self.turn(call, message).await.map_err(turns::without_code)
+            }
             Method::HealthCheck => handle!(self, call, message, |request| self.health_check(&request)),
             Method::HealthList => handle!(self, call, message, |request| Ok::<_, Status>(self.health_list(&request))),
             other => {
-                self.admit(call)?;
+                self.may_serve(call)?;
                 Err(not_implemented(other).into())
             }
+        }
+    }
+
+    async fn turn(&self, call: &Call, message: Bytes) -> Result<Framed, Status> {
+        match call.method {
+            Method::Lock => handle!(self, call, message, |caller, request| self.lock(&caller, request).await),
+            Method::Unlock => handle!(self, call, message, |caller, request| self.unlock(&caller, request).await),
+            Method::Campaign => handle!(self, call, message, |caller, request| self.campaign(&caller, request).await),
+            Method::Proclaim => handle!(self, call, message, |caller, request| self.proclaim(&caller, request).await),
+            Method::Leader => handle!(self, call, message, |caller, request| self.leader(&caller, request).await),
+            Method::Resign => handle!(self, call, message, |caller, request| self.resign(&caller, request).await),
+            other => Err(not_implemented(other).into()),
         }
     }
 
@@ -141,59 +254,25 @@ impl Api {
             Method::Watch => self.serve_watch(call, inbound, outbound).await,
             Method::LeaseKeepAlive => self.serve_keep_alive(call, inbound, outbound).await,
             Method::RangeStream => self.serve_range_stream(call, inbound, outbound).await,
+            Method::Observe => self.serve_observe(call, inbound, outbound).await,
             Method::HealthWatch => self.serve_health_watch(call, inbound, outbound).await,
+            Method::Snapshot => self.serve_snapshot(call, inbound, outbound).await,
             other => Err(not_implemented(other).into()),
         }
     }
 
-    async fn serve_range_stream(&self, call: &Call, inbound: &mut Inbound, outbound: &mut Outbound) -> Result<(), End> {
-        let message = inbound.only().await?;
-        let request: pb::RangeRequest = self.decode_next(call, &message)?;
-        drop(message);
-        // With a negative limit everything is one message: a large answer like others.
-        let _turn = match request.limit < 0 && !request.count_only {
-            true => Some(outbound.unless_gone(pin!(call.backlog.turn())).await?),
-            false => None,
-        };
-        let mut chunks = self.range_stream(request).await?;
-        loop {
-            let streamed = if chunks.is_long() {
-                let streamed;
-                let work = move || {
-                    let streamed = chunks.step();
-                    (chunks, streamed)
-                };
-                (chunks, streamed) = outbound.unless_gone(pin!(self.node.sort_aside(work))).await??;
-                streamed
-            } else {
-                chunks.step()
-            };
-            match streamed? {
-                Streamed::Chunk(mut chunk) => {
-                    self.fill_chunk(&mut chunk);
-                    let is_large = chunk.kvs.len() > CHUNK_KEYS_MAX;
-                    let message = pb::RangeStreamResponse { range_response: Some(chunk) };
-                    let framed = match is_large {
-                        true => outbound.unless_gone(pin!(self.encode_aside(move || encode(&message)))).await???,
-                        false => encode(&message)?,
-                    };
-                    self.metrics.sent_message(call.method);
-                    self.metrics.sent_bytes(framed.len());
-                    match is_large {
-                        true => outbound.send_pieces(cut(framed)).await?,
-                        false => outbound.send(framed).await?,
-                    }
-                }
-                Streamed::NotYet => {}
-                Streamed::End => return Ok(()),
-            }
-            // Others on this thread have their turn.
-            outbound.unless_gone(pin!(self.node.give_way())).await??;
+    /// Who makes a call; while nobody has to say it, nobody is asked.
+    pub(super) async fn caller(&self, call: &Call) -> Result<Caller, Error> {
+        if !self.node.state().is_auth_on() {
+            return Ok(Caller::Nobody);
         }
+        let token = call.metadata.get("token").or_else(|| call.metadata.get("authorization"));
+        let token = token.map(http::HeaderValue::as_bytes);
+        Box::pin(self.node.identify(token, call.remote.common_name())).await
     }
 
     /// What holds for every call, before its handler.
-    fn admit(&self, call: &Call) -> Result<(), Status> {
+    fn may_serve(&self, call: &Call) -> Result<(), Status> {
         let version = call.client_version().map_err(|_| Code::InvalidClientAPIVersion)?;
         self.metrics.requested(call.method.kind(), version);
         if self.node.is_corrupt() && !corrupt_members_serve(call.method) {
@@ -253,7 +332,7 @@ fn log_slow(call: &Call, took: Duration, size: usize, answer: &Result<Framed, St
         Ok(answer) => (GrpcCode::Ok, answer.len()),
         Err(status) => (status.code(), 0),
     };
-    let (service, method, remote) = (call.method.service(), call.method.name(), call.remote);
+    let (service, method, remote) = (call.method.service(), call.method.name(), &call.remote);
     tracing::warn!(%remote, service, method, ?code, ?took, request_bytes = size, response_bytes = answered, "request stats");
 }
 

@@ -1,7 +1,6 @@
 //! The services of one member.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,14 @@ use keelkv_proto::keelkv::command;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::access::Access;
+use super::admission::Admission;
+use super::gateway::Places;
 use super::method::Method;
 use super::metrics::Metrics;
-use super::net::{Fronts, Listener, ListenerOptions};
+use super::net::{Fronts, ListenSocket, Listener, ListenerOptions};
+use super::traces::Traces;
+use crate::auth::Caller;
 use crate::env::Aside;
 use crate::node::Node;
 use crate::types::{Applied, Code, Error};
@@ -28,20 +32,32 @@ pub struct Api {
     pub(super) leaderless: watch::Receiver<bool>,
     /// What wakes the watchers of each front thread.
     pub(super) relays: Mutex<Vec<(tokio::runtime::Id, Relay)>>,
+    /// What limits the gateway's calls.
+    pub(super) gateway: Places,
     /// Encodes what is large. Apart from the node's sorts, so that the answer of a write does not wait for them.
     encoder: Aside,
+    pub(super) admission: Arc<Admission>,
 }
 
 /// What is not the member's affair but that of its services.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiOptions {
     /// Calls of one message that take longer than this are logged.
     pub slow_call: Duration,
+    /// Calls that may be under way; what is needed least is refused first.
+    pub max_calls: usize,
+    /// Whether the JSON gateway is served.
+    pub gateway: bool,
+    /// Whom plain HTTP is for.
+    pub access: Access,
+    /// Where spans of calls go; none are made without.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { slow_call: Duration::from_millis(300) }
+        let (gateway, access) = (true, Access::default());
+        Self { slow_call: Duration::from_millis(300), max_calls: 65_536, gateway, access, traces: None }
     }
 }
 
@@ -57,7 +73,15 @@ impl Api {
         let watcher = watch_leader(Arc::clone(&node), tell);
         node.env().spawn("leader watch", Box::pin(watcher));
         let encoder = Aside::start(&**node.env(), "encode", "large answers of transactions are lost from now on");
-        Arc::new(Self { node, metrics, options, leaderless, relays: Mutex::default(), encoder })
+        let admission = Arc::new(Admission::new(options.max_calls));
+        metrics.watch_admission(&admission);
+        let gateway = Places::default();
+        Arc::new(Self { node, metrics, options, leaderless, relays: Mutex::default(), gateway, encoder, admission })
+    }
+
+    /// Whether everybody has to say who they are.
+    pub(super) fn auth_is_on(&self) -> bool {
+        self.node.state().is_auth_on()
     }
 
     /// Encodes a large answer where that holds nobody up.
@@ -75,11 +99,11 @@ impl Api {
     /// Serves clients that connect to `socket`, on the threads of `fronts`, until the listener is stopped.
     pub fn listen(
         self: &Arc<Self>,
-        socket: TcpListener,
+        socket: impl Into<ListenSocket>,
         fronts: &Arc<Fronts>,
         options: ListenerOptions,
     ) -> io::Result<Listener> {
-        Listener::start(socket, Arc::clone(fronts), Arc::clone(self), options)
+        Listener::start(socket.into(), Arc::clone(fronts), Arc::clone(self), options)
     }
 
     /// The member behind it.
@@ -104,15 +128,27 @@ impl Api {
         self.node.header(if revision == 0 { self.node.reader().current_revision() } else { revision })
     }
 
-    /// A header without a revision, as the cluster and auth services send it.
+    /// A header without a revision, as the cluster service sends it.
     pub(super) fn bare_header(&self) -> ResponseHeader {
         self.node.header(0)
     }
 
+    /// Does what a call waits for, as a part of it in traces.
+    pub(super) async fn part<T>(&self, name: &'static str, work: impl Future<Output = T>) -> T {
+        let Some(traces) = &self.options.traces else { return work.await };
+        let _span = traces.part(name);
+        work.await
+    }
+
+    /// Waits until the member is as far as the cluster is now.
+    pub(super) async fn barrier(&self) -> Result<(), Error> {
+        self.part("read_barrier", self.node.linearizable()).await
+    }
+
     /// Puts a command through the log.
-    pub(super) async fn propose(&self, kind: &'static str, body: command::Body) -> Applied {
+    pub(super) async fn propose(&self, kind: &'static str, caller: &Caller, body: command::Body) -> Applied {
         let began = self.node.env().now();
-        let applied = self.node.propose(body).await;
+        let applied = self.part("propose", self.node.propose_for(caller, body)).await;
         let took = self.node.env().now().saturating_sub(began);
         // What is too large was not tried.
         if !applied.as_ref().is_err_and(|error| error.code() == Code::RequestTooLarge) {

@@ -7,6 +7,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// What came back on one stream.
@@ -28,7 +29,10 @@ pub(crate) struct RawClient(SendRequest<Bytes>);
 
 impl RawClient {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("the server listens");
+        Self::over(TcpStream::connect(address).await.expect("the server listens")).await
+    }
+
+    pub(crate) async fn over(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         // The library counts answers that its tasks have not looked at yet; many may come at once.
         let mut builder = h2::client::Builder::new();
         builder.data_frame_budget(1 << 24);

@@ -7,17 +7,20 @@ use std::time::Duration;
 use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::etcdserverpb::request_op::Request as Op;
 use keelkv_proto::keelkv::command::Body;
+use keelkv_proto::v3lockpb;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::admission::Class;
 use super::grpc::Call;
 use super::method::Method;
-use super::net::Backlog;
+use super::net::{Backlog, Remote};
 use super::testing::{Answer, RawClient, framed, grpc};
-use super::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, Listener, ListenerOptions, Metrics};
-use crate::env::TokioEnv;
-use crate::node::{Node, NodeConfig};
+use super::{Api, ApiOptions, ConnectionLimits, Fronts, Keepalive, ListenSocket, Listener, ListenerOptions, Metrics};
+use crate::auth::Caller;
+use crate::env::{Env, TokioEnv};
+use crate::node::{Limits, Node, NodeConfig};
 
 /// A member that serves clients.
 pub(super) struct Served {
@@ -26,26 +29,46 @@ pub(super) struct Served {
     fronts: Arc<Fronts>,
 }
 
-async fn served_with(options: ListenerOptions) -> Served {
+pub(super) async fn served_with(options: impl FnOnce(&Arc<dyn Env>) -> ListenerOptions) -> Served {
+    start(NodeConfig::default(), free_port(), options).await
+}
+
+async fn served_by(config: NodeConfig, options: ListenerOptions) -> Served {
+    start(config, free_port(), |_| options).await
+}
+
+pub(super) async fn served_on(socket: ListenSocket, options: impl FnOnce(&Arc<dyn Env>) -> ListenerOptions) -> Served {
+    start(NodeConfig::default(), socket, options).await
+}
+
+fn free_port() -> ListenSocket {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").into()
+}
+
+async fn start(
+    config: NodeConfig,
+    socket: ListenSocket,
+    options: impl FnOnce(&Arc<dyn Env>) -> ListenerOptions,
+) -> Served {
     let fronts = Arc::new(Fronts::start(1).expect("a thread"));
     let env = TokioEnv::new(fronts.first().clone());
     // The member shares the front thread.
     #[allow(clippy::disallowed_methods, reason = "tests run on real runtimes")]
-    let starting = fronts.first().spawn(Node::start(NodeConfig::default(), env));
+    let starting = fronts.first().spawn(Node::start(config, env));
     let node = starting.await.expect("no panic").expect("a member in memory");
     let api = Api::new(node, Arc::new(Metrics::new(true)), ApiOptions::default());
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let options = options(api.node().env());
     let listener = api.listen(socket, &fronts, options).expect("a listener");
     Served { api, listener, fronts }
 }
 
 pub(super) async fn served() -> Served {
-    served_with(ListenerOptions::default()).await
+    served_with(|_| ListenerOptions::default()).await
 }
 
 impl Served {
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.listener.address()
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.address().expect("a TCP listener")
     }
 
     pub(super) async fn client(&self) -> RawClient {
@@ -164,7 +187,7 @@ async fn a_stream_of_ranges_ends_with_header_and_count() {
     let served = served().await;
     let client = served.client().await;
     for number in 0..50 {
-        served.api.put(put(&format!("k{number:02}"), "v")).await.expect("a good put");
+        served.api.put(&Caller::Nobody, put(&format!("k{number:02}"), "v")).await.expect("a good put");
     }
     let answer = client.call("/etcdserverpb.KV/RangeStream", &all().encode_to_vec()).await;
     assert_eq!(answer.status, Some((0, String::new())));
@@ -215,13 +238,13 @@ async fn a_watch_sees_what_is_written_while_it_is_open() {
     stream.send(&framed(&create.encode_to_vec()));
     let created: pb::WatchResponse = stream.next().await.expect("an answer");
     assert_eq!((created.created, created.header), (true, Some(served.api.node().header(1))));
-    served.api.put(put("a", "1")).await.expect("a good put");
+    served.api.put(&Caller::Nobody, put("a", "1")).await.expect("a good put");
     let told: pb::WatchResponse = stream.next().await.expect("an event");
     assert_eq!(told.header, Some(served.api.node().header(2)));
     assert_eq!(told.events[0].kv.as_ref().map(|kv| kv.value.clone()), Some("1".into()));
     // A client may stop asking and go on listening.
     stream.half_close();
-    served.api.put(put("a", "2")).await.expect("a good put");
+    served.api.put(&Caller::Nobody, put("a", "2")).await.expect("a good put");
     let told: pb::WatchResponse = stream.next().await.expect("an event");
     assert_eq!(told.events[0].kv.as_ref().map(|kv| kv.mod_revision), Some(3));
     drop(stream);
@@ -288,19 +311,36 @@ async fn compressed_requests_get_compressed_answers() {
 async fn what_other_services_answer() {
     let served = served().await;
     let client = served.client().await;
-    let bare = Some(served.api.node().header(0));
+    let header = Some(served.api.node().header(1));
     let status: pb::AuthStatusResponse =
         call(&client, "/etcdserverpb.Auth/AuthStatus", &pb::AuthStatusRequest {}).await.expect("a status");
-    assert_eq!(status, pb::AuthStatusResponse { header: bare, enabled: false, auth_revision: 1 });
+    assert_eq!(status, pb::AuthStatusResponse { header, enabled: false, auth_revision: 1 });
     let login = pb::AuthenticateRequest::default();
     let login = call::<pb::AuthenticateResponse>(&client, "/etcdserverpb.Auth/Authenticate", &login).await;
     assert_eq!(login, Err((9, "etcdserver: authentication is not enabled".to_owned())));
-    let lock = call::<()>(&client, "/v3lockpb.Lock/Lock", &()).await;
-    assert_eq!(lock, Err((12, "keelkv: v3lockpb.Lock.Lock is not implemented in this release".to_owned())));
+    let lock = v3lockpb::LockRequest { name: "l".into(), lease: 7 };
+    let lock = call::<v3lockpb::LockResponse>(&client, "/v3lockpb.Lock/Lock", &lock).await;
+    assert_eq!(lock, Err((2, "etcdserver: requested lease not found".to_owned())));
     let status: pb::StatusResponse =
         call(&client, "/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await.expect("a status");
     assert_eq!((status.version.as_str(), status.errors.len()), (crate::node::API_VERSION, 0));
     assert!(status.db_size > 0);
+    // Nothing of this is in a file yet, and it will be small there.
+    let large = pb::PutRequest { key: "large".into(), value: vec![0; 1 << 20].into(), ..Default::default() };
+    call::<pb::PutResponse>(&client, "/etcdserverpb.KV/Put", &large).await.expect("a put");
+    let status: pb::StatusResponse =
+        call(&client, "/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await.expect("a status");
+    assert!(status.db_size_in_use > 1 << 20 && status.db_size >= status.db_size_in_use);
+    let update = pb::MemberUpdateRequest { id: 1, peer_ur_ls: Vec::new() };
+    assert_eq!(
+        call::<pb::MemberUpdateResponse>(&client, "/etcdserverpb.Cluster/MemberUpdate", &update).await,
+        Err((5, "etcdserver: member not found".to_owned()))
+    );
+    let update = pb::MemberUpdateRequest { id: served.api.node().identity().member_id, ..update };
+    assert_eq!(
+        call::<pb::MemberUpdateResponse>(&client, "/etcdserverpb.Cluster/MemberUpdate", &update).await,
+        Err((3, "etcdserver: given member URLs are invalid".to_owned()))
+    );
     let target = pb::MoveLeaderRequest { target_id: 1 };
     assert_eq!(
         call::<pb::MoveLeaderResponse>(&client, "/etcdserverpb.Maintenance/MoveLeader", &target).await,
@@ -328,7 +368,7 @@ async fn pages_are_served_on_the_same_port() {
     assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with(r#"{"health":"true","reason":""}"#), "{health}");
     assert!(page("POST /health").await.starts_with("HTTP/1.1 405 "));
     let asked = page("OPTIONS /nothing").await;
-    assert!(asked.starts_with("HTTP/1.1 200 ") && asked.contains("access-control-allow-origin: *\r\n"), "{asked}");
+    assert!(asked.starts_with("HTTP/1.1 200 ") && asked.contains("Access-Control-Allow-Origin: *\r\n"), "{asked}");
     assert!(page("GET /nothing").await.starts_with("HTTP/1.1 404 "));
     assert!(page("GET /livez").await.ends_with("\r\n\r\nok\n"));
     let ready = page("GET /readyz?verbose&exclude=non_learner").await;
@@ -382,7 +422,7 @@ async fn a_client_that_does_not_answer_pings_is_dropped() {
     let keepalive =
         Keepalive { interval: Duration::from_millis(50), timeout: Duration::from_millis(50), ..Keepalive::default() };
     let connection = ConnectionLimits { keepalive, ..ConnectionLimits::default() };
-    let served = served_with(ListenerOptions { connection, ..ListenerOptions::default() }).await;
+    let served = served_with(move |_| ListenerOptions { connection, ..ListenerOptions::default() }).await;
     // One whose library answers stays.
     let alive = served.client().await;
     let mut socket = TcpStream::connect(served.address()).await.expect("the server listens");
@@ -435,7 +475,7 @@ async fn a_large_answer_is_the_same_in_parts() {
     let served = served().await;
     let client = served.client().await;
     for number in 0..100 {
-        served.api.put(put(&format!("{number:03}"), "v")).await.expect("a good put");
+        served.api.put(&Caller::Nobody, put(&format!("{number:03}"), "v")).await.expect("a good put");
     }
     let read: pb::RangeResponse = call(&client, "/etcdserverpb.KV/Range", &all()).await.expect("a good range");
     let mut whole = served.api.node().range(&all()).await.expect("a good range");
@@ -460,7 +500,7 @@ async fn a_large_answer_is_the_same_in_parts() {
 async fn a_connection_makes_its_next_large_answer_when_the_last_is_encoded() {
     let served = served().await;
     for number in 0..100 {
-        served.api.put(put(&format!("{number:03}"), "v")).await.expect("a good put");
+        served.api.put(&Caller::Nobody, put(&format!("{number:03}"), "v")).await.expect("a good put");
     }
     let request = pb::TxnRequest {
         success: vec![pb::RequestOp { request: Some(Op::RequestRange(all())) }; 20],
@@ -469,7 +509,7 @@ async fn a_connection_makes_its_next_large_answer_when_the_last_is_encoded() {
     let call = Call {
         method: Method::Txn,
         metadata: http::HeaderMap::new(),
-        remote: served.address(),
+        remote: Remote::new(served.address()),
         backlog: Backlog::default(),
     };
     // Holds up all encoding.
@@ -490,4 +530,198 @@ async fn a_connection_makes_its_next_large_answer_when_the_last_is_encoded() {
     assert!(call.backlog.try_turn().is_some());
     drop(encoding);
     served.stop().await;
+}
+
+/// A member with a small memory for answers, and a hundred keys of a kilobyte.
+async fn served_with_little_memory() -> Served {
+    let limits = Limits { read_memory_bytes: 40 << 10, ..Limits::default() };
+    let served = served_by(NodeConfig { limits, ..NodeConfig::default() }, ListenerOptions::default()).await;
+    for number in 0..100 {
+        served.api.put(&Caller::Nobody, put(&format!("{number:03}"), &"v".repeat(1000))).await.expect("a good put");
+    }
+    served
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_memory_is_refused_and_the_next_read_works() {
+    let served = served_with_little_memory().await;
+    let client = served.client().await;
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let read = op(Op::RequestRange(all()));
+    let sorted = pb::RangeRequest { sort_target: pb::range_request::SortTarget::Value as i32, sort_order: 1, ..all() };
+    let txn = |success| pb::TxnRequest { success, ..Default::default() };
+    let deletion = pb::DeleteRangeRequest { key: vec![0].into(), range_end: vec![0].into(), prev_kv: true };
+    let refused = [
+        client.call("/etcdserverpb.KV/Range", &all().encode_to_vec()).await,
+        client.call("/etcdserverpb.KV/Range", &sorted.encode_to_vec()).await,
+        client.call("/etcdserverpb.KV/RangeStream", &pb::RangeRequest { limit: -1, ..all() }.encode_to_vec()).await,
+        client.call("/etcdserverpb.KV/Txn", &txn(vec![read.clone()]).encode_to_vec()).await,
+        // Before they are written to the log: what is applied cannot be refused.
+        client.call("/etcdserverpb.KV/Txn", &txn(vec![op(Op::RequestPut(put("a", "b"))), read]).encode_to_vec()).await,
+        client.call("/etcdserverpb.KV/DeleteRange", &deletion.encode_to_vec()).await,
+    ];
+    for (number, answer) in refused.into_iter().enumerate() {
+        let (code, text) = answer.status.expect("a status");
+        assert!(code == 8 && text.contains("--read-memory-bytes"), "{number}: {code} {text}");
+    }
+    let memory = served.api.node().read_memory();
+    assert_eq!((memory.held(), memory.refused()), (0, 6));
+    assert_eq!(served.api.node().reader().key_count(), 100, "nothing was changed");
+    let page = pb::RangeRequest { limit: 10, ..all() };
+    let read: pb::RangeResponse = call(&client, "/etcdserverpb.KV/Range", &page).await.expect("a small range");
+    assert_eq!((read.kvs.len(), read.more), (10, true));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_has_begun_waits_for_memory() {
+    let served = served_with_little_memory().await;
+    let client = served.client().await;
+    let memory = served.api.node().read_memory().clone();
+    let mut stream = client.open(grpc("/etcdserverpb.KV/RangeStream").body(()).expect("a good request")).await;
+    stream.send(&framed(&all().encode_to_vec()));
+    stream.half_close();
+    let first: pb::RangeStreamResponse = stream.next().await.expect("a message");
+    let mut keys = first.range_response.expect("a response").kvs.len();
+    // Somebody else takes all of it; the client has room for the rest.
+    let taken = memory.hold_anyway(40 << 10);
+    let rest = async {
+        while let Some(message) = stream.next::<pb::RangeStreamResponse>().await {
+            keys += message.range_response.expect("a response").kvs.len();
+        }
+        keys
+    };
+    let mut rest = Box::pin(rest);
+    let refused = client.call("/etcdserverpb.KV/RangeStream", &all().encode_to_vec()).await;
+    assert_eq!(refused.status.expect("a status").0, 8, "one that has not begun is refused");
+    assert!(futures::poll!(&mut rest).is_pending(), "it waits");
+    drop(taken);
+    assert_eq!(rest.await, 100);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_needed_least_is_refused_first() {
+    let served = served().await;
+    let client = served.client().await;
+    let max = ApiOptions::default().max_calls;
+    for number in 0..20 {
+        served.api.put(&Caller::Nobody, put(&format!("{number:02}"), "v")).await.expect("a good put");
+    }
+    let refused = async || {
+        let grant = pb::LeaseGrantRequest { ttl: 60, ..Default::default() };
+        let calls = [
+            ("/etcdserverpb.Lease/LeaseGrant", grant.encode_to_vec()),
+            ("/etcdserverpb.KV/Put", put("a", "b").encode_to_vec()),
+            ("/etcdserverpb.KV/Range", get("a").encode_to_vec()),
+            // More than a step.
+            ("/etcdserverpb.KV/Range", all().encode_to_vec()),
+            ("/etcdserverpb.KV/RangeStream", all().encode_to_vec()),
+        ];
+        let mut refused = Vec::new();
+        for (path, request) in calls {
+            match client.call(path, &request).await.status.expect("a status") {
+                (0, _) => refused.push(false),
+                (8, text) if text == "etcdserver: too many requests" => refused.push(true),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+        refused
+    };
+    let mut seen = vec![refused().await];
+    for (from, to) in [(0, 4), (4, 6), (6, 7), (7, 8)] {
+        for _ in from * max / 8..to * max / 8 {
+            served.api.admission.entered(Class::Read);
+        }
+        seen.push(refused().await);
+    }
+    assert_eq!(
+        seen,
+        [
+            [false, false, false, false, false],
+            [false, false, false, true, true],
+            [false, false, true, true, true],
+            [false, true, true, true, true],
+            [true, true, true, true, true],
+        ]
+    );
+    let shown = served.api.metrics().render(served.api.node());
+    let shown = String::from_utf8(shown).expect("a text");
+    for line in [
+        "keelkv_calls_refused_total{class=\"control\"} 1",
+        "keelkv_calls_refused_total{class=\"bulk\"} 5",
+        &format!("keelkv_calls_under_way{{class=\"read\"}} {max}"),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is missing in {shown}");
+    }
+    served.stop().await;
+}
+
+/// Waits until a line is among the metrics.
+async fn shown(served: &Served, line: &str) {
+    for _ in 0..1000 {
+        let text = served.api.metrics().render(served.api.node());
+        if String::from_utf8_lossy(&text).lines().any(|shown| shown == line) {
+            return;
+        }
+        served.api.node().env().sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{line} did not come");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_its_connection_is_counted() {
+    let served = served().await;
+    let client = served.client().await;
+    let labels = "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"";
+    let stream = client.open(grpc("/etcdserverpb.Watch/Watch").body(()).expect("a good request")).await;
+    shown(&served, &format!("grpc_server_started_total{{{labels}}} 1")).await;
+    shown(&served, "keelkv_client_connections 1").await;
+    drop((stream, client));
+    shown(&served, &format!("grpc_server_handled_total{{grpc_code=\"Canceled\",{labels}}} 1")).await;
+    shown(&served, "keelkv_client_connections 0").await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let served = served_with(|_| ListenerOptions { max_connections: 1, ..ListenerOptions::default() }).await;
+    let first = served.client().await;
+    let answered: Result<pb::RangeResponse, _> = call(&first, "/etcdserverpb.KV/Range", &get("a")).await;
+    answered.expect("a good range");
+    let second = async {
+        let client = served.client().await;
+        call::<pb::RangeResponse>(&client, "/etcdserverpb.KV/Range", &get("a")).await
+    };
+    let mut second = Box::pin(second);
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut second).await.is_err(), "there is no place");
+    drop(first);
+    second.await.expect("a good range");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_fits_to_a_password_that_was_taken_away() {
+    let served = served().await;
+    let client = served.client().await;
+    for name in ["root", "alice"] {
+        let user = pb::AuthUserAddRequest { name: name.into(), password: "p".into(), ..Default::default() };
+        call::<pb::AuthUserAddResponse>(&client, "/etcdserverpb.Auth/UserAdd", &user).await.expect("a user");
+    }
+    let root = pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() };
+    call::<pb::AuthUserGrantRoleResponse>(&client, "/etcdserverpb.Auth/UserGrantRole", &root).await.expect("a role");
+    let none = pb::AuthUserChangePasswordRequest { name: "alice".into(), ..Default::default() };
+    call::<pb::AuthUserChangePasswordResponse>(&client, "/etcdserverpb.Auth/UserChangePassword", &none)
+        .await
+        .expect("a change");
+    let on = pb::AuthEnableRequest {};
+    call::<pb::AuthEnableResponse>(&client, "/etcdserverpb.Auth/AuthEnable", &on).await.expect("users are asked for");
+    for password in ["", "p"] {
+        let login = pb::AuthenticateRequest { name: "alice".into(), password: password.into() };
+        assert_eq!(
+            call::<pb::AuthenticateResponse>(&client, "/etcdserverpb.Auth/Authenticate", &login).await,
+            Err((3, "etcdserver: authentication failed, invalid user ID or password".to_owned())),
+            "{password:?}"
+        );
+    }
 }

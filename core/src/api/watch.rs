@@ -30,6 +30,17 @@ impl Api {
         self.node.hub().open()
     }
 
+    /// Does what a client asks of its stream, if it may watch what it asks for.
+    async fn watch_request(&self, call: &Call, stream: &mut Stream, request: WatchRequest) {
+        if !self.node.state().is_auth_on() {
+            return stream.request(request);
+        }
+        let caller = Box::pin(self.caller(call)).await;
+        stream.request_permitted(request, |create| {
+            self.node.state().authorize_keys(&caller?, &create.key, &create.range_end)
+        });
+    }
+
     /// Serves a client's stream of watchers until one side ends it.
     pub(super) async fn serve_watch(
         &self,
@@ -46,7 +57,7 @@ impl Api {
                 Step::Request(message) => {
                     let request: WatchRequest = self.decode_next(call, &message)?;
                     drop(message);
-                    stream.request(request);
+                    self.watch_request(call, &mut stream, request).await;
                 }
                 Step::HalfClosed => listening = false,
                 Step::Responses => {

@@ -6,9 +6,9 @@ use keelkv_proto::keelkv;
 use keelkv_proto::keelkv::command::Body;
 use prost::Message;
 
-use super::check;
 use super::fault::Fault;
 use super::machine::{Context, Machine, Notice};
+use super::{auth, check};
 use crate::env::planted;
 use crate::mvcc::{Changes, ReadError};
 use crate::storage::engine::Table;
@@ -31,6 +31,12 @@ impl Machine {
         if let Err(refused) = self.alarms_allow(body, command.format) {
             return Ok(Err(refused.into()));
         }
+        let asked_again = !planted::is("permission-before-log-only");
+        if let Err(refused) = self.state.authorize(&auth::caller(command), body)
+            && asked_again
+        {
+            return Ok(Err(refused));
+        }
         let answer = match body {
             Body::Put(request) => self.put(context, request).map(Reply::Put),
             Body::DeleteRange(request) => self.delete_range(context, request).map(Reply::DeleteRange),
@@ -50,6 +56,11 @@ impl Machine {
             Body::MemberUpdate(member) => self.member_update(member),
             Body::MemberPromote(id) => self.member_promote(*id),
             Body::MemberRemove(id) => self.member_remove(*id),
+            Body::Auth(change) => self.auth(context, change),
+            Body::Downgrade(request) => {
+                self.set_downgrade(request);
+                Ok(Reply::Done)
+            }
         };
         match answer {
             Ok(reply) => Ok(Ok(reply)),
@@ -83,7 +94,9 @@ impl Machine {
             | Body::MemberAdd(_)
             | Body::MemberUpdate(_)
             | Body::MemberPromote(_)
-            | Body::MemberRemove(_) => false,
+            | Body::MemberRemove(_)
+            | Body::Downgrade(_)
+            | Body::Auth(_) => false,
         };
         if touches_keys && has(AlarmType::Corrupt) && (format < 2 || self.state.is_mostly_corrupt(&alarms)) {
             return Err(Code::Corrupt);
@@ -91,6 +104,7 @@ impl Machine {
         let takes_space = match body {
             Body::Put(_) | Body::LeaseGrant(_) => true,
             Body::Txn(request) => check::txn_cost(request) > 0 && !planted::is("alarm-passed-by-txn"),
+            Body::DeleteRange(_) => planted::is("alarm-refuses-deletions"),
             _ => false,
         };
         if takes_space && has(AlarmType::Nospace) { Err(Code::NoSpace) } else { Ok(()) }

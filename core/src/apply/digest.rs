@@ -8,7 +8,7 @@ use crate::storage::engine::{Batch, Change};
 /// The digest after an entry: over the one before, every row that the entry changed, and the record
 /// of the entry itself. Members that applied the same log have the same digest; one that computed
 /// something else differs from then on.
-pub(super) fn chain(batch: &Batch, record: &AppliedRecord) -> u64 {
+pub(crate) fn chain(batch: &Batch, record: &AppliedRecord) -> u64 {
     let mut digest = mix(record.digest, crc32c::crc32c(&record.encode_to_vec()), 0);
     for change in batch.changes() {
         let (kind, table, key, value) = match change {

@@ -49,7 +49,7 @@ impl Machine {
         let load = move || -> Result<_, Fault> {
             check_whole(loaded.backing())?;
             let applied = read_applied(loaded.backing())?;
-            state.reload(loaded.backing(), applied.cluster_version.clone())?;
+            state.reload(loaded.backing(), &applied)?;
             loaded.reload(&applied, |key, lease| state.leases.write().attach(lease, key))?;
             Ok(applied)
         };
@@ -58,10 +58,12 @@ impl Machine {
         store.end_replacing();
         self.writer = Writer::new(Arc::clone(&store));
         self.set_applied(applied);
-        self.compactor = Some(Compactor::start(env, &store)?);
+        self.compactor = Some(Compactor::start(env, &store, self.sinks.observer.clone())?);
         if !planted::is("install-keeps-leases") {
             self.sinks.leases.reset(self.state.leases());
         }
+        // Who changed a password meanwhile is not known.
+        self.sinks.tokens.forget_all();
         if !planted::is("install-keeps-watchers") {
             self.sinks.events.reset(self.writer.current());
         }

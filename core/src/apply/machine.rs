@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keelkv_proto::keelkv::{AppliedRecord, Command, RevisionRecord};
+use keelkv_proto::membershippb::DowngradeInfoSetRequest;
 use prost::Message;
 
 use super::digest;
 use super::fault::Fault;
 use super::sinks::Sinks;
 use super::state_view::StateView;
+use super::stopwatch::Stopwatch;
 use crate::env::{Env, planted};
 use crate::mvcc::{Compactor, Reader, Store, Writer};
 use crate::storage::backing::Backing;
@@ -45,6 +47,8 @@ pub enum Content<'a> {
 /// One thread applies; everybody may read through [`Machine::reader`] and [`Machine::state`].
 #[derive(Debug)]
 pub struct Machine {
+    /// For measuring only: nothing is decided by its time.
+    env: Arc<dyn Env>,
     pub(super) writer: Writer,
     pub(super) state: Arc<StateView>,
     pub(super) sinks: Sinks,
@@ -54,12 +58,31 @@ pub struct Machine {
     pub(super) compactor: Option<Compactor>,
 }
 
-/// What the lease sink is to be told when the entry is done.
-#[derive(Clone, Copy, Debug)]
+/// What a sink is to be told when the entry is done.
+#[derive(Clone, Debug)]
 pub(super) enum Notice {
-    Granted { id: i64, ttl: i64 },
-    Revoked { id: i64 },
-    Checkpointed { id: i64, remaining: i64 },
+    Granted {
+        id: i64,
+        ttl: i64,
+    },
+    Revoked {
+        id: i64,
+    },
+    Checkpointed {
+        id: i64,
+        remaining: i64,
+    },
+    Token {
+        index: u64,
+        prefix: String,
+        user: String,
+    },
+    /// A user's tokens do not count any more.
+    TokensOf {
+        user: String,
+    },
+    /// No token counts any more.
+    AllTokens,
 }
 
 /// An entry while it is applied.
@@ -88,12 +111,13 @@ impl Machine {
     pub fn open(env: &Arc<dyn Env>, backing: Backing, sinks: Sinks) -> Result<Self, Fault> {
         let applied = read_applied(&backing)?;
         let state = Arc::<StateView>::default();
-        state.reload(&backing, applied.cluster_version.clone())?;
+        state.reload(&backing, &applied)?;
         let attach = |key: &[u8], lease: i64| state.leases.write().attach(lease, key);
         let store = Store::load(backing, &applied, attach)?;
-        let compactor = Some(Compactor::start(env, &store)?);
+        let compactor = Some(Compactor::start(env, &store, sinks.observer.clone())?);
         sinks.leases.reset(state.leases());
-        Ok(Self { writer: Writer::new(store), state, sinks, notices: Vec::new(), applied, compactor })
+        let (env, writer) = (Arc::clone(env), Writer::new(store));
+        Ok(Self { env, writer, state, sinks, notices: Vec::new(), applied, compactor })
     }
 
     /// What was applied so far, and what it came to.
@@ -128,9 +152,14 @@ impl Machine {
             Content::Blank => {}
             Content::Commands(commands) => {
                 answers.reserve(commands.len());
+                let mut stopwatch = self.sinks.observer.as_ref().map(|observer| Stopwatch::start(&self.env, observer));
                 for command in commands {
                     let before = self.writer.compacted();
-                    answers.push(self.apply_command(Context { at, command })?);
+                    let answer = self.apply_command(Context { at, command })?;
+                    if let Some(stopwatch) = &mut stopwatch {
+                        stopwatch.lap(command, &answer);
+                    }
+                    answers.push(answer);
                     if self.writer.compacted() != before {
                         compactions.push((before, self.writer.compacted()));
                     }
@@ -165,9 +194,17 @@ impl Machine {
         let revisions = self.writer.publish();
         for notice in self.notices.drain(..) {
             match notice {
-                Notice::Granted { id, ttl } => self.sinks.leases.granted(id, ttl, 0),
+                Notice::Granted { id, ttl } => {
+                    self.sinks.leases.granted(id, ttl, 0);
+                    if let Some(observer) = &self.sinks.observer {
+                        observer.lease_granted(ttl);
+                    }
+                }
                 Notice::Revoked { id } => self.sinks.leases.revoked(id),
                 Notice::Checkpointed { id, remaining } => self.sinks.leases.checkpointed(id, remaining),
+                Notice::Token { index, prefix, user } => self.sinks.tokens.assigned(index, &prefix, &user),
+                Notice::TokensOf { user } => self.sinks.tokens.forget_user(&user),
+                Notice::AllTokens => self.sinks.tokens.forget_all(),
             }
         }
         if !revisions.is_empty() {
@@ -177,6 +214,23 @@ impl Machine {
 
     pub(super) fn set_applied(&mut self, applied: AppliedRecord) {
         self.applied = applied;
+    }
+
+    /// A downgrade begins, and the cluster is of the older version from now on; or it is called off, and the cluster is of
+    /// its own again.
+    pub(super) fn set_downgrade(&mut self, request: &DowngradeInfoSetRequest) {
+        if request.enabled {
+            if self.applied.downgrade_target.is_empty() {
+                self.applied.undowngraded_version.clone_from(&self.applied.cluster_version);
+            }
+            self.applied.downgrade_target.clone_from(&request.ver);
+            self.set_cluster_version(request.ver.clone());
+        } else if !self.applied.downgrade_target.is_empty() {
+            self.applied.downgrade_target.clear();
+            let version = std::mem::take(&mut self.applied.undowngraded_version);
+            self.set_cluster_version(version);
+        }
+        self.state.downgrade_target.write().clone_from(&self.applied.downgrade_target);
     }
 
     pub(super) fn set_cluster_version(&mut self, version: String) {

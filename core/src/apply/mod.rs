@@ -3,7 +3,7 @@
 //! ```text
 //! committed entry -> Machine -> one batch -> backing
 //!                       |----> readers (published)
-//!                       |----> sinks (watch, lease)
+//!                       |----> sinks (watch, lease, tokens)
 //!                       \----> answers
 //! ```
 //!
@@ -12,6 +12,8 @@
 
 pub mod check;
 
+mod auth;
+mod authorize;
 mod commands;
 mod digest;
 mod export;
@@ -24,6 +26,7 @@ mod machine;
 mod members;
 mod sinks;
 mod state_view;
+mod stopwatch;
 
 #[cfg(test)]
 mod model;
@@ -34,6 +37,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::auth::NAMES_ACTOR;
+#[cfg(feature = "rocks")]
+pub(crate) use self::digest::chain as chain_digest;
 pub use self::export::Export;
 pub use self::fault::Fault;
 pub use self::install::{check_chunk, take_over};

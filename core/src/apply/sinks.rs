@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::auth::TokenSink;
 use crate::lease::Lessor;
-use crate::types::RevisionEvents;
+use crate::types::{Observer, RevisionEvents};
 
 /// Takes the changes of keys, for watchers. Called in the order of the log, on the thread that
 /// applies: it must not block.
@@ -41,6 +42,10 @@ pub struct Sinks {
     pub events: Arc<dyn EventSink>,
     /// For the clock of leases.
     pub leases: Arc<dyn LeaseSink>,
+    /// For those who tell users by tokens.
+    pub tokens: Arc<dyn TokenSink>,
+    /// For who measures.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl LeaseSink for Lessor {

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use keelkv_proto::etcdserverpb::{AlarmMember, AlarmType};
-use keelkv_proto::keelkv::MemberRecord;
-use parking_lot::RwLock;
+use keelkv_proto::keelkv::{AppliedRecord, MemberRecord};
+use parking_lot::{RwLock, RwLockReadGuard};
 use prost::Message;
 use tokio::sync::watch;
 
 use super::leases::{Lease, Leases};
+use crate::auth::Policy;
+use crate::env::planted;
 use crate::storage::engine::{EngineRead, Table};
 
-/// Leases, alarms, members and the cluster version as they are after the last applied entry. Looking
+/// Leases, alarms, members, users and roles, and the versions of the cluster as they are after the last applied entry. Looking
 /// at it costs a lock that apply holds for single changes only.
 #[derive(Debug, Default)]
 pub struct StateView {
@@ -23,6 +26,11 @@ pub struct StateView {
     /// With those that were removed.
     pub(super) members: RwLock<BTreeMap<u64, MemberRecord>>,
     pub(super) cluster_version: RwLock<String>,
+    pub(super) downgrade_target: RwLock<String>,
+    pub(super) policy: RwLock<Policy>,
+    /// What is asked of the policy with each request.
+    auth_on: AtomicBool,
+    auth_revision: AtomicU64,
     /// Counts changes of the members.
     members_changed: watch::Sender<u64>,
 }
@@ -46,6 +54,26 @@ impl StateView {
     /// All leases: (id, TTL, recorded remaining TTL), by id.
     pub fn leases(&self) -> Vec<(i64, i64, i64)> {
         self.leases.read().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
+    }
+
+    /// Users, roles and grants.
+    pub fn policy(&self) -> RwLockReadGuard<'_, Policy> {
+        self.policy.read()
+    }
+
+    /// Whether everybody has to say who they are.
+    pub fn is_auth_on(&self) -> bool {
+        self.auth_on.load(Ordering::Acquire)
+    }
+
+    /// Counts changes of users, roles and grants.
+    pub fn auth_revision(&self) -> u64 {
+        self.auth_revision.load(Ordering::Acquire)
+    }
+
+    pub(super) fn policy_changed(&self, policy: &Policy) {
+        self.auth_revision.store(policy.revision(), Ordering::Release);
+        self.auth_on.store(policy.is_enabled(), Ordering::Release);
     }
 
     /// The active alarms of a type; of all types for `None`, as etcd's request has it.
@@ -137,8 +165,14 @@ impl StateView {
         (!version.is_empty()).then(|| version.clone())
     }
 
+    /// The version that a downgrade is under way to, if one is.
+    pub fn downgrade_target(&self) -> Option<String> {
+        let target = self.downgrade_target.read();
+        (!target.is_empty()).then(|| target.clone())
+    }
+
     /// Replaces everything by what the rows say; leases come without their keys.
-    pub(super) fn reload(&self, rows: &dyn EngineRead, cluster_version: String) -> io::Result<()> {
+    pub(super) fn reload(&self, rows: &dyn EngineRead, applied: &AppliedRecord) -> io::Result<()> {
         let leases = Leases::load(rows)?;
         let mut alarms = BTreeSet::new();
         rows.visit(Table::Alarms, &[], &[], &mut |key, _| {
@@ -152,11 +186,20 @@ impl StateView {
             members.insert(member.id, member);
             Ok(ControlFlow::Continue(()))
         })?;
+        let policy = Policy::load(rows)?;
+        // There are users before the first state only if another one was here.
+        if self.auth_revision() == 0 || !planted::is("install-keeps-users") {
+            self.policy_changed(&policy);
+            *self.policy.write() = policy;
+        }
         *self.leases.write() = leases;
         *self.alarms.write() = alarms;
         *self.members.write() = members;
         self.members_changed.send_modify(|changes| *changes += 1);
-        *self.cluster_version.write() = cluster_version;
+        if self.cluster_version().is_none() || !planted::is("install-keeps-release") {
+            self.cluster_version.write().clone_from(&applied.cluster_version);
+            self.downgrade_target.write().clone_from(&applied.downgrade_target);
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use keelkv_proto::keelkv::command::Body;
 use parking_lot::Mutex;
 
 use super::{Content, EntryAt, EventSink, LeaseSink, Machine, Sinks};
+use crate::auth::TokenSink;
 use crate::env::{Env, TokioEnv};
 use crate::mvcc::Reader;
 use crate::storage::backing::{Backing, BackingOptions};
@@ -20,6 +21,7 @@ use crate::types::{Applied, COMMAND_FORMAT, Code, Reply, RevisionEvents};
 pub(crate) struct Told {
     pub(crate) events: Mutex<Vec<Arc<RevisionEvents>>>,
     pub(crate) leases: Mutex<Vec<String>>,
+    pub(crate) tokens: Mutex<Vec<String>>,
 }
 
 impl EventSink for Told {
@@ -50,6 +52,20 @@ impl LeaseSink for Told {
 
     fn reset(&self, all: Vec<(i64, i64, i64)>) {
         *self.leases.lock() = vec![format!("reset {all:?}")];
+    }
+}
+
+impl TokenSink for Told {
+    fn assigned(&self, index: u64, prefix: &str, user: &str) {
+        self.tokens.lock().push(format!("{prefix}.{index} of {user}"));
+    }
+
+    fn forget_user(&self, user: &str) {
+        self.tokens.lock().push(format!("forget {user}"));
+    }
+
+    fn forget_all(&self) {
+        self.tokens.lock().push("forget all".to_owned());
     }
 }
 
@@ -86,7 +102,9 @@ impl Bench {
         let told = Arc::<Told>::default();
         let events: Arc<dyn EventSink> = Arc::<Told>::clone(&told);
         let leases: Arc<dyn LeaseSink> = Arc::<Told>::clone(&told);
-        let machine = Machine::open(&env, backing.clone(), Sinks { events, leases }).expect("state loads");
+        let tokens: Arc<dyn TokenSink> = Arc::<Told>::clone(&told);
+        let machine = Machine::open(&env, backing.clone(), Sinks { events, leases, tokens, observer: None })
+            .expect("state loads");
         Self { engine, backing, machine, told }
     }
 

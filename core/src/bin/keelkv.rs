@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use keelkv_core::config::{self, ConfigError, LogOptions, Note, NoteLevel, Request, ServerConfig};
+use keelkv_core::config::{self, ConfigError, LogOptions, Note, NoteLevel, Request, RestoreOptions, ServerConfig};
 use keelkv_core::logging::{self, FATAL, Sink};
-use keelkv_core::server::{Server, notify_ready};
+use keelkv_core::node::Restored;
+use keelkv_core::server::{self, Server, ServiceState, Traffic, notify, watchdog_interval};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -39,6 +41,11 @@ fn main() -> ExitCode {
             print!("{}", config::flag_list());
             ExitCode::SUCCESS
         }
+        Ok(Request::Restore(options)) => restore(&options),
+        Ok(Request::RestoreHelp) => {
+            print!("{}", config::RESTORE_USAGE);
+            ExitCode::SUCCESS
+        }
         Ok(Request::Version) => {
             print!("{}", config::version_text());
             ExitCode::SUCCESS
@@ -64,6 +71,31 @@ fn refuse(error: &ConfigError) -> ExitCode {
     ExitCode::from(error.exit_status())
 }
 
+/// Makes a data directory, and tells of it.
+fn restore(options: &RestoreOptions) -> ExitCode {
+    let Some(log) = start_log(&LogOptions::default()) else { return ExitCode::FAILURE };
+    let (path, data_dir) = (options.file.display(), options.data_dir.display());
+    tracing::info!(%path, %data_dir, "restoring snapshot");
+    let made = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(server::restore(options)).map_err(|error| error.to_string()));
+    let status = match made {
+        Ok(Restored { revision, cluster_id, member_id }) => {
+            let (cluster, member) = (format!("{cluster_id:x}"), format!("{member_id:x}"));
+            tracing::info!(%path, %data_dir, revision, cluster, member, "restored snapshot");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(target: FATAL, %path, %error, "nothing was restored");
+            ExitCode::FAILURE
+        }
+    };
+    log.flush();
+    status
+}
+
 fn start_log(options: &LogOptions) -> Option<Sink> {
     match logging::start(options) {
         Ok((subscriber, sink)) => {
@@ -78,10 +110,19 @@ fn start_log(options: &LogOptions) -> Option<Sink> {
     }
 }
 
+/// Each connection takes a descriptor, and the usual limit is made for programs that have few.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}
+
 fn run(config: ServerConfig, notes: &[Note], arguments: &[String]) -> ExitCode {
     let Some(log) = start_log(&config.log) else { return ExitCode::FAILURE };
     tracing::info!(args = ?arguments, "Running: ");
     notes.iter().for_each(note);
+    raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -137,7 +178,9 @@ async fn serve(config: &ServerConfig) -> Ended {
             Ended::Failed
         }
         () = ready => Ended::Failed,
+        () = feed_watchdog(&server) => Ended::Failed,
     };
+    tell_systemd(ServiceState::Stopping);
     // Signals that come now are taken and change nothing: the server is stopping already.
     server.stop().await;
     ended
@@ -146,12 +189,32 @@ async fn serve(config: &ServerConfig) -> Ended {
 /// Tells everybody who waits for it that clients are served.
 fn announce(server: &Server) {
     tracing::info!("ready to serve client requests");
-    for address in server.client_addresses() {
-        tracing::info!(%address, traffic = "grpc+http", "serving client traffic insecurely; this is strongly discouraged!");
+    for Traffic { address, kind, secure } in server.traffic() {
+        if *secure {
+            tracing::info!(address, traffic = kind, "serving client traffic securely");
+        } else {
+            tracing::info!(address, traffic = kind, "serving client traffic insecurely; this is strongly discouraged!");
+        }
     }
-    match notify_ready(std::env::var("NOTIFY_SOCKET").ok().as_deref()) {
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "failed to notify systemd for readiness"),
+    tell_systemd(ServiceState::Ready);
+}
+
+fn tell_systemd(state: ServiceState) {
+    if let Err(error) = notify(std::env::var("NOTIFY_SOCKET").ok().as_deref(), state) {
+        tracing::warn!(%error, ?state, "failed to notify systemd");
+    }
+}
+
+/// Tells systemd that the member lives, if it wants to know, for as long as the thread that the member runs on goes
+/// through its tasks: if that hangs, systemd starts the server again.
+async fn feed_watchdog(server: &Server) {
+    let variable = |name| std::env::var(name).ok();
+    let interval = watchdog_interval(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref());
+    let Some(interval) = interval else { return std::future::pending().await };
+    loop {
+        server.turn().await;
+        tell_systemd(ServiceState::Alive);
+        server.node().env().sleep(interval).await;
     }
 }
 
@@ -192,6 +255,8 @@ macro_rules! log_note {
 fn note(note: &Note) {
     match note.level {
         NoteLevel::Info => log_note!(info, note, [variable_name path]),
-        NoteLevel::Warn => log_note!(warn, note, [environment_variable flag_name feature_gate data_dir key name]),
+        NoteLevel::Warn => {
+            log_note!(warn, note, [environment_variable flag_name feature_gate data_dir key name client_url])
+        }
     }
 }

@@ -96,6 +96,11 @@ impl Endpoint {
         matches!(self.scheme, Scheme::Unix | Scheme::Unixs).then(|| PathBuf::from(&self.host))
     }
 
+    /// Are both one socket? Port 0 is another one each time, but for one host's plain and secure URL.
+    pub fn is_bound_with(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.socket_path()) == (&other.host, other.port, other.socket_path())
+    }
+
     /// Every address that the host stands for; all interfaces if it is empty.
     pub fn socket_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let host = if self.host.is_empty() { "::" } else { &self.host };

@@ -52,8 +52,8 @@ const MAPS: &[(&str, &[(&str, &str)])] = &[
             ("trusted-ca-file", "trusted-ca-file"),
             ("auto-tls", "auto-tls"),
             ("allowed-hostname", "client-cert-allowed-hostname"),
-            // There is no flag for clients' common names; the list is refused like the one of host names.
-            ("allowed-cn", "client-cert-allowed-hostname"),
+            ("allowed-cn", "client-cert-allowed-cn"),
+            ("skip-client-san-verification", "client-skip-client-san-verification"),
         ],
     ),
     (
@@ -105,7 +105,7 @@ pub(super) fn parse(text: &str, path: &str, notes: &mut Vec<Note>) -> Result<Set
             };
             for (sub, value) in map {
                 let sub = sub.as_str().ok_or_else(|| wrong(format!("{key}: key {sub:?} is not a word")))?;
-                match inner.iter().find(|(name, _)| *name == sub).and_then(|(_, flag)| table::find(flag)) {
+                match inner.iter().find(|(name, _)| *name == sub).and_then(|(_, flag)| table::find_setting(flag)) {
                     Some(flag) => set(&mut settings, flag, value).map_err(|why| wrong(format!("{key}.{sub} {why}")))?,
                     None => notes.push(unknown(&format!("{key}.{sub}"))),
                 }

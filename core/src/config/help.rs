@@ -12,6 +12,9 @@ pub fn usage() -> &'static str {
   keelkv [flags]
     Start a server that speaks etcd's API.
 
+  keelkv restore FILE [flags]
+    Make a data directory out of a backup; keelkv restore --help tells the flags.
+
   keelkv --version
     Print versions.
 

@@ -10,6 +10,7 @@
 //! A file replaces flags and environment altogether. A flag that has nothing to act on here is accepted
 //! with a warning; an unknown one is refused together with the name that was probably meant.
 
+mod auth;
 mod command_line;
 pub mod duration;
 mod endpoint;
@@ -23,15 +24,18 @@ mod initial_cluster;
 mod log_rotation;
 mod note;
 mod number;
-mod peer_tls;
+mod restore;
 mod server_config;
 mod settings;
 mod table;
+mod tls;
+mod traces;
 mod validate;
 mod version;
 
 use std::io;
 
+pub use self::auth::{AuthFlags, TokenFlag};
 pub use self::endpoint::{Endpoint, Scheme, join as join_endpoints};
 pub use self::error::ConfigError;
 pub use self::features::{FeatureGates, Gate, Stage};
@@ -40,12 +44,14 @@ pub use self::help::{flag_list, usage};
 pub use self::initial_cluster::{ClusterState, InitialCluster};
 pub use self::log_rotation::LogRotation;
 pub use self::note::{Note, NoteLevel};
+pub use self::restore::{RESTORE_USAGE, RestoreOptions};
 pub use self::server_config::{
     AutoCompaction, DiscoverySrv, Keepalive, LogFormat, LogLevel, LogOptions, LogOutput, ServerConfig, ServerLimits,
     SocketOptions,
 };
 pub use self::settings::Settings;
 pub use self::table::{SECTIONS, Section, flags};
+pub use self::traces::TraceOptions;
 pub use self::version::{ETCD_VERSION, version_text};
 
 /// What the command line asks for.
@@ -53,6 +59,10 @@ pub use self::version::{ETCD_VERSION, version_text};
 pub enum Request {
     /// Serve, as described; the notes are to be logged once there is a log.
     Serve(Box<ServerConfig>, Vec<Note>),
+    /// Make a data directory out of a backup.
+    Restore(Box<RestoreOptions>),
+    /// Print how that is used.
+    RestoreHelp,
     /// Print the usage and all flags.
     Help,
     /// Print the versions.
@@ -68,6 +78,9 @@ pub fn load(
     environment: &[(String, String)],
     read: impl Fn(&str) -> io::Result<String>,
 ) -> Result<Request, ConfigError> {
+    if let Some(("restore", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return Ok(restore::parse(rest)?.map_or(Request::RestoreHelp, |options| Request::Restore(Box::new(options))));
+    }
     let mut settings = match command_line::parse(arguments)? {
         command_line::Parsed::Settings(settings) => settings,
         command_line::Parsed::Help => return Ok(Request::Help),
@@ -88,3 +101,5 @@ pub fn load(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

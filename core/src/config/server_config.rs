@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::{self, AuthFlags};
 use super::duration;
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
@@ -10,8 +11,9 @@ use super::features::FeatureGates;
 use super::initial_cluster::{ClusterState, InitialCluster};
 use super::log_rotation::{self, LogRotation};
 use super::note::Note;
-use super::peer_tls;
 use super::settings::Settings;
+use super::tls;
+use super::traces::TraceOptions;
 use super::validate;
 use crate::tls::TlsOptions;
 
@@ -30,6 +32,10 @@ pub struct ServerConfig {
     pub listen_client_http: Vec<Endpoint>,
     /// Further places for metrics and health.
     pub listen_metrics: Vec<Endpoint>,
+    /// TLS to clients and for metrics; none if it was not asked for.
+    pub client_tls: Option<TlsOptions>,
+    /// Is the common name in a client's certificate the name of a user?
+    pub client_cert_auth: bool,
     /// Where other members connect.
     pub listen_peer: Vec<Endpoint>,
     /// TLS between members; none if it was not asked for.
@@ -57,6 +63,8 @@ pub struct ServerConfig {
     pub max_learners: u32,
     /// Ask before an election whether it could be won?
     pub pre_vote: bool,
+    /// How users show who they are.
+    pub auth: AuthFlags,
     /// Time between a leader's heartbeats.
     pub heartbeat: Duration,
     /// Silence of the leader after which members elect another.
@@ -73,6 +81,8 @@ pub struct ServerConfig {
     pub fsync: bool,
     /// Size of the data at which writes stop, bytes; none: no limit.
     pub quota_bytes: Option<u64>,
+    /// Whether the alarm of space goes by itself.
+    pub quota_auto_clear: bool,
     /// What history is dropped by itself.
     pub auto_compaction: AutoCompaction,
     /// Features turned on or off.
@@ -89,10 +99,16 @@ pub struct ServerConfig {
     pub slow_request: Duration,
     /// Histograms for each method?
     pub extensive_metrics: bool,
+    /// Where traces go; none are made without.
+    pub traces: Option<TraceOptions>,
+    /// Connections between members on which nothing came for so long are given up.
+    pub peer_silence: Duration,
     /// Origins that browsers may call from; `*` for all.
     pub cors: Vec<String>,
     /// Host names accepted in plain HTTP requests; `*` for all.
     pub host_whitelist: Vec<String>,
+    /// Is the JSON gateway served?
+    pub json_gateway: bool,
     /// Threads that serve client connections; 0 to choose by the number of CPUs.
     pub client_threads: usize,
     /// Do consensus and apply have a thread of their own? Otherwise they share the first client thread.
@@ -119,6 +135,12 @@ pub struct ServerLimits {
     pub max_txn_ops: usize,
     /// Requests and streams open on one connection.
     pub max_concurrent_streams: u32,
+    /// Calls under way.
+    pub max_calls: usize,
+    /// Client connections of each listener.
+    pub max_connections: usize,
+    /// Memory for the answers to reads, bytes; none: by what the machine has.
+    pub read_memory_bytes: Option<usize>,
 }
 
 /// How client connections are kept alive.
@@ -208,6 +230,8 @@ pub enum LogOutput {
     File(PathBuf),
 }
 
+/// As in etcd: shorter ones are raised to this.
+const PEER_SILENCE_MIN: Duration = Duration::from_secs(5);
 const DEFAULT_QUOTA: u64 = 2 << 30;
 const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -239,14 +263,25 @@ impl ServerConfig {
         };
         let data_dir = PathBuf::from(data_dir);
         let listen_peer = settings.urls("listen-peer-urls")?;
+        let (listen_client, listen_client_http) =
+            (settings.urls("listen-client-urls")?, settings.urls("listen-client-http-urls")?);
+        let listen_metrics = settings.urls("listen-metrics-urls")?;
         let features = FeatureGates::parse(settings.text("feature-gates")).map_err(ConfigError::invalid)?;
         let config = Self {
-            peer_tls: peer_tls::from_settings(settings, &data_dir, &listen_peer, &advertise_peer, notes)?,
+            peer_tls: tls::between_members(settings, &data_dir, &listen_peer, &advertise_peer, notes)?,
+            client_tls: tls::to_clients(
+                settings,
+                &data_dir,
+                &[&listen_client, &listen_client_http],
+                &listen_metrics,
+                notes,
+            )?,
+            client_cert_auth: settings.switch("client-cert-auth"),
             data_dir,
             wal_dir: Some(settings.text("wal-dir")).filter(|d| !d.is_empty()).map(PathBuf::from),
-            listen_client: settings.urls("listen-client-urls")?,
-            listen_client_http: settings.urls("listen-client-http-urls")?,
-            listen_metrics: settings.urls("listen-metrics-urls")?,
+            listen_client,
+            listen_client_http,
+            listen_metrics,
             listen_peer,
             advertise_client: settings.urls("advertise-client-urls")?,
             initial_cluster_token: settings.text("initial-cluster-token").to_owned(),
@@ -268,10 +303,14 @@ impl ServerConfig {
                 _ => return Err(ConfigError::invalid("--max-learners must be greater than 0")),
             },
             pre_vote: settings.switch("pre-vote"),
+            auth: auth::from_settings(settings, notes)?,
             limits: ServerLimits {
                 max_request_bytes: at_most(settings.unsigned("max-request-bytes")?),
                 max_txn_ops: at_most(settings.unsigned("max-txn-ops")?),
                 max_concurrent_streams: u32::try_from(settings.unsigned("max-concurrent-streams")?).unwrap_or(u32::MAX),
+                max_calls: at_most(settings.unsigned("max-concurrent-calls")?),
+                max_connections: at_most(settings.unsigned("max-connections")?).max(1),
+                read_memory_bytes: Some(at_most(settings.unsigned("read-memory-bytes")?)).filter(|bytes| *bytes > 0),
             },
             keepalive: Keepalive {
                 min_time: settings.duration("grpc-keepalive-min-time")?,
@@ -288,6 +327,7 @@ impl ServerConfig {
                 0 => Some(DEFAULT_QUOTA),
                 bytes => u64::try_from(bytes).ok(),
             },
+            quota_auto_clear: settings.switch("quota-auto-clear"),
             auto_compaction: auto_compaction(settings)?,
             compact_hash_check: features
                 .is_on("CompactHashCheck")
@@ -300,6 +340,8 @@ impl ServerConfig {
             },
             corrupt_check: Some(settings.duration("corrupt-check-time")?).filter(|every| !every.is_zero()),
             slow_apply: settings.duration("warning-apply-duration")?,
+            peer_silence: settings.duration("raft-read-timeout")?.max(PEER_SILENCE_MIN),
+            traces: TraceOptions::from_settings(settings)?,
             slow_request: match settings.duration("warning-unary-request-duration")? {
                 Duration::ZERO => Duration::from_millis(300),
                 limit => limit,
@@ -307,6 +349,7 @@ impl ServerConfig {
             extensive_metrics: settings.text("metrics") == "extensive",
             cors: settings.words("cors"),
             host_whitelist: settings.words("host-whitelist"),
+            json_gateway: settings.switch("enable-grpc-gateway"),
             client_threads: at_most(settings.unsigned("client-threads")?),
             raft_apart: settings.text("raft-thread") == "own",
             log: log_options(settings)?,

@@ -41,14 +41,14 @@ impl Settings {
 
     /// What was set, and how, in the order of names.
     pub fn set_flags(&self) -> impl Iterator<Item = (&'static Flag, &str)> + '_ {
-        self.values.iter().filter_map(|(name, value)| Some((table::find(name)?, value.as_str())))
+        self.values.iter().filter_map(|(name, value)| Some((table::find_setting(name)?, value.as_str())))
     }
 
     /// The value as typed, or the default.
     pub(super) fn text(&self, name: &str) -> &str {
         match self.values.get(name) {
             Some(value) => value,
-            None => table::find(name).map_or("", |flag| flag.default),
+            None => table::find_setting(name).map_or("", |flag| flag.default),
         }
     }
 
@@ -76,7 +76,7 @@ impl Settings {
     /// An empty value stands for the default, as in etcd.
     pub(super) fn urls(&self, name: &str) -> Result<Vec<Endpoint>, ConfigError> {
         let text = match self.text(name) {
-            "" => table::find(name).map_or("", |flag| flag.default),
+            "" => table::find_setting(name).map_or("", |flag| flag.default),
             text => text,
         };
         if text.is_empty() {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::flag::{Effect, Kind};
 use super::*;
-use crate::tls::{TlsFile, TlsIdentity, TlsOptions, TlsVersion};
 
-fn load_all(arguments: &[&str], environment: &[(&str, &str)], file: &str) -> Result<Request, ConfigError> {
+pub(super) fn load_all(arguments: &[&str], environment: &[(&str, &str)], file: &str) -> Result<Request, ConfigError> {
     let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
     let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     load(
@@ -15,23 +15,23 @@ fn load_all(arguments: &[&str], environment: &[(&str, &str)], file: &str) -> Res
     )
 }
 
-fn serve(request: Result<Request, ConfigError>) -> (ServerConfig, Vec<Note>) {
+pub(super) fn serve(request: Result<Request, ConfigError>) -> (ServerConfig, Vec<Note>) {
     match request.expect("accepted") {
         Request::Serve(config, notes) => (*config, notes),
         other => panic!("{other:?}"),
     }
 }
 
-fn by_flags(arguments: &[&str]) -> ServerConfig {
+pub(super) fn by_flags(arguments: &[&str]) -> ServerConfig {
     serve(load_all(arguments, &[], "")).0
 }
 
-fn refused(arguments: &[&str]) -> (String, u8) {
+pub(super) fn refused(arguments: &[&str]) -> (String, u8) {
     let error = load_all(arguments, &[], "").expect_err("refused");
     (error.to_string(), error.exit_status())
 }
 
-fn warnings(notes: &[Note]) -> Vec<String> {
+pub(super) fn warnings(notes: &[Note]) -> Vec<String> {
     notes
         .iter()
         .filter(|n| n.level == NoteLevel::Warn)
@@ -53,7 +53,14 @@ fn defaults_are_etcds() {
     assert_eq!((config.heartbeat, config.election), (Duration::from_millis(100), Duration::from_secs(1)));
     assert_eq!(
         config.limits,
-        ServerLimits { max_request_bytes: 1_572_864, max_txn_ops: 128, max_concurrent_streams: u32::MAX }
+        ServerLimits {
+            max_request_bytes: 1_572_864,
+            max_txn_ops: 128,
+            max_concurrent_streams: u32::MAX,
+            max_calls: 65_536,
+            max_connections: 65_536,
+            read_memory_bytes: None
+        }
     );
     assert_eq!(config.quota_bytes, Some(2 << 30));
     assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
@@ -200,16 +207,11 @@ fn values_that_do_not_fit_together_are_refused() {
 #[test]
 fn what_this_version_lacks_is_refused_rather_than_left_out() {
     for (arguments, says) in [
-        (&["--cert-file=c.pem", "--key-file=k.pem"][..], "--cert-file: this version does not serve TLS to clients"),
-        (&["--client-cert-auth"], "--client-cert-auth: this version does not serve TLS to clients"),
         (
-            &["--discovery-endpoints=http://127.0.0.1:1", "--discovery-token=t"],
+            &["--discovery-endpoints=http://127.0.0.1:1", "--discovery-token=t"][..],
             "--discovery-endpoints: this version asks no discovery service",
         ),
-        (
-            &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"],
-            "https://127.0.0.1:1: this version does not serve TLS to clients",
-        ),
+        (&["--listen-peer-urls=unix://p"], "unix://p: members do not reach each other by unix sockets"),
     ] {
         let (text, status) = refused(arguments);
         assert!(text.starts_with(says), "{text}");
@@ -217,67 +219,6 @@ fn what_this_version_lacks_is_refused_rather_than_left_out() {
     }
     // Asked for and said to be off is not asked for.
     by_flags(&["--auto-tls=false", "--cert-file="]);
-}
-
-#[test]
-fn tls_between_members_is_what_its_flags_say() {
-    assert_eq!(by_flags(&[]).peer_tls, None);
-    let all = by_flags(&[
-        "--listen-peer-urls=https://127.0.0.1:0",
-        "--peer-cert-file=c",
-        "--peer-key-file=k",
-        "--peer-client-cert-file=dc",
-        "--peer-client-key-file=dk",
-        "--peer-client-cert-auth",
-        "--peer-trusted-ca-file=ca",
-        "--peer-crl-file=crl",
-        "--peer-cert-allowed-cn=x,y",
-        "--peer-skip-client-san-verification",
-        "--tls-min-version=TLS1.2",
-        "--tls-max-version=TLS1.2",
-        "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    ]);
-    let file = |path: &str, flag| TlsFile { path: path.into(), flag };
-    let expected = TlsOptions {
-        identity: TlsIdentity::Files { cert: file("c", "peer-cert-file"), key: file("k", "peer-key-file") },
-        dialling: Some((file("dc", "peer-client-cert-file"), file("dk", "peer-client-key-file"))),
-        trusted_ca: Some(file("ca", "peer-trusted-ca-file")),
-        revoked: Some(file("crl", "peer-crl-file")),
-        allowed_cn: vec!["x".to_owned(), "y".to_owned()],
-        allowed_hostname: Vec::new(),
-        skip_client_san: true,
-        min_version: TlsVersion::V1_2,
-        max_version: TlsVersion::V1_2,
-        cipher_suites: vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned()],
-    };
-    assert_eq!(all.peer_tls, Some(expected));
-    let own = by_flags(&["--data-dir=d", "--listen-peer-urls=https://127.0.0.1:0", "--peer-auto-tls"]);
-    let identity = TlsIdentity::SelfSigned {
-        directory: "d/fixtures/peer".into(),
-        hosts: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
-        years: 1,
-    };
-    assert_eq!(own.peer_tls.unwrap().identity, identity);
-}
-
-#[test]
-fn tls_between_members_is_refused_where_it_would_not_protect() {
-    let pair = ["--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=ca"];
-    for (arguments, says) in [
-        (&["--listen-peer-urls=https://127.0.0.1:0"][..], "https://127.0.0.1:0: TLS between members needs"),
-        (&["--peer-cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]"),
-        (&[pair[0], pair[1], "--peer-client-cert-auth"], "--peer-client-cert-auth needs"),
-        (&["--peer-auto-tls", "--peer-cert-allowed-cn=x"], "--peer-cert-allowed-cn needs"),
-        (
-            &[pair[0], pair[1], pair[2], "--peer-cert-allowed-cn=x", "--peer-cert-allowed-hostname=y"],
-            "--peer-cert-allowed-cn and --peer-cert-allowed-hostname are mutually exclusive",
-        ),
-        (&["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"], "--cipher-suites: unexpected TLS cipher suite"),
-        (&["--peer-auto-tls", "--self-signed-cert-validity=0"], "--self-signed-cert-validity must be >0"),
-    ] {
-        let (text, _) = refused(arguments);
-        assert!(text.starts_with(says), "{text}");
-    }
 }
 
 #[test]
@@ -299,6 +240,30 @@ fn what_means_nothing_is_warned_about_once() {
             "flag has no effect: flag is no longer supported flag-name=vv",
         ]
     );
+}
+
+#[test]
+fn every_flag_without_effect_says_so_when_it_is_set() {
+    for flag in flags().filter(|flag| flag.kind != Kind::Legacy) {
+        let Effect::Nothing(why) = flag.effect else { continue };
+        let other = match flag.kind {
+            Kind::Bool => if flag.default == "true" { "false" } else { "true" }.to_owned(),
+            Kind::Duration => "7s".to_owned(),
+            Kind::Choice(words) => words.iter().find(|word| **word != flag.default).expect("another").to_string(),
+            _ => "7".to_owned(),
+        };
+        let given = format!("--{}={other}", flag.name);
+        let (_, notes) = match load_all(&["--name=a", &given], &[], "") {
+            Ok(request) => serve(Ok(request)),
+            // The one value besides the default is refused.
+            Err(_) if flag.name == "discovery-fallback" => continue,
+            Err(error) => panic!("{given}: {error}"),
+        };
+        let said = notes.iter().filter(|note| note.message.contains(why)).count();
+        assert_eq!(said, 1, "{given}: {notes:?}");
+        let (_, notes) = serve(load_all(&["--name=a", &format!("--{}={}", flag.name, flag.default)], &[], ""));
+        assert!(!notes.iter().any(|note| note.message.contains(why)), "--{} is at its default", flag.name);
+    }
 }
 
 #[test]
@@ -449,10 +414,6 @@ fn a_wrong_file_is_refused_with_the_key() {
         let error = load_all(&["--config-file", "f.yml"], &[], file).unwrap_err();
         assert_eq!(error, ConfigError::Invalid(text.to_owned()));
     }
-    let tls = "client-transport-security: {cert-file: c.pem}";
-    assert!(
-        load_all(&["--config-file=f.yml"], &[], tls).unwrap_err().to_string().starts_with("--cert-file: this version")
-    );
     let error = load_all(&["--config-file=g.yml"], &[], "").unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration file g.yml: gone");
     assert!(load_all(&["--config-file=f.yml"], &[], "a: [").is_err());

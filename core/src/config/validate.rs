@@ -4,9 +4,9 @@ use super::endpoint::{Endpoint, join};
 use super::error::ConfigError;
 use super::flag::{Effect, Kind};
 use super::note::Note;
-use super::peer_tls;
 use super::server_config::ServerConfig;
 use super::settings::Settings;
+use super::tls;
 use crate::tls::{TlsVersion, check_cipher_suites};
 
 const MAX_ELECTION_MS: u64 = 50_000;
@@ -53,6 +53,12 @@ pub(super) fn check(config: &ServerConfig, settings: &Settings, notes: &mut Vec<
 fn urls(config: &ServerConfig) -> Result<(), ConfigError> {
     for list in [&config.listen_peer, &config.listen_client, &config.listen_client_http, &config.listen_metrics] {
         list.iter().try_for_each(Endpoint::check_bindable).map_err(ConfigError::invalid)?;
+    }
+    let shared = |url: &&Endpoint| config.listen_client.iter().any(|other| other.is_bound_with(url));
+    if let Some(url) = config.listen_client_http.iter().find(shared) {
+        return invalid(format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {url}"
+        ));
     }
     let reachable = |list: &[Endpoint], flag: &str, form: &str| {
         list.iter()
@@ -128,7 +134,7 @@ fn gates(config: &ServerConfig, notes: &mut Vec<Note>) -> Result<(), ConfigError
 
 fn tls_versions(settings: &Settings) -> Result<(), ConfigError> {
     let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
-    let (oldest, newest) = (peer_tls::version(min)?, peer_tls::version(max)?);
+    let (oldest, newest) = (tls::version(min)?, tls::version(max)?);
     if newest.is_some() && oldest > newest {
         return invalid(format!("min version ({min}) is greater than max version ({max})"));
     }
@@ -158,13 +164,10 @@ fn effects(settings: &Settings, notes: &mut Vec<Note>) -> Result<(), ConfigError
 
 /// What this version cannot do, whatever flags asked for it.
 fn scope(config: &ServerConfig) -> Result<(), ConfigError> {
-    let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics];
-    if let Some(url) = listens.into_iter().flatten().find(|u| u.is_secure()) {
-        return invalid(format!("{url}: this version does not serve TLS to clients; listen on http:// instead"));
-    }
-    let listens = [&config.listen_client, &config.listen_client_http, &config.listen_metrics, &config.listen_peer];
-    if let Some(url) = listens.into_iter().flatten().find(|u| u.socket_path().is_some()) {
-        return invalid(format!("{url}: this version does not listen on unix sockets; listen on http:// instead"));
+    if let Some(url) = config.listen_peer.iter().find(|u| u.socket_path().is_some()) {
+        return invalid(format!(
+            "{url}: members do not reach each other by unix sockets; listen on http:// or https://"
+        ));
     }
     Ok(())
 }

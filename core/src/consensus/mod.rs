@@ -13,6 +13,7 @@ mod log_store;
 mod membership;
 mod network;
 mod packed;
+mod passage;
 mod proposer;
 mod raft_types;
 mod reach;

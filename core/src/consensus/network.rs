@@ -26,6 +26,7 @@ use super::state_machine::Snapshot;
 use super::{RaftConfig, Reach, Vote, wire};
 use crate::env::{Aside, Env, planted};
 use crate::peer::{CallError, Lane, Transport};
+use crate::types::Observer;
 
 /// Requests with entries that are on their way to a member at a time.
 const APPENDS_IN_FLIGHT: usize = 8;
@@ -42,6 +43,8 @@ pub struct Network {
     /// Reads states from the disk.
     pub(super) aside: Arc<Aside>,
     reach: Reach,
+    /// Hears of states that are sent.
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 /// How long to wait for other members.
@@ -58,15 +61,17 @@ pub struct Timing {
 }
 
 impl Network {
-    /// The ways of one member. What others say of their connections is told to `reach`.
+    /// The ways of one member. What others say of their connections is told to `reach`, and of states that
+    /// are sent to `observer`.
     pub fn new(
         env: Arc<dyn Env>,
         transport: Arc<dyn Transport>,
         timing: Timing,
         aside: Arc<Aside>,
         reach: Reach,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Self {
-        Self { env, transport, timing, aside, reach }
+        Self { env, transport, timing, aside, reach, observer }
     }
 
     const fn to(network: Self, member: u64, lane: Lane) -> Way {

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::watch;
 
+use super::passage::Passage;
 use super::snapshot_data::SnapshotData;
 use super::spool::{self, Spool};
 use super::state_machine::{Snapshot, StateMachine};
@@ -29,6 +30,7 @@ use super::{RaftConfig, Vote, decode_stored_membership, wire};
 use crate::apply::check_chunk;
 use crate::env::{Aside, Env};
 use crate::storage::log::disk::Disk;
+use crate::types::{Observer, Way};
 
 /// A transfer of which nothing arrives for this long is given up.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -43,6 +45,7 @@ pub struct Receiving {
     /// All that touches the disk is done there, and everything else about a transfer with it: in one order.
     aside: Arc<Aside>,
     current: Arc<Mutex<Option<Transfer>>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,8 @@ struct Transfer {
     replaces: bool,
     pieces: u64,
     checksum: u32,
+    /// Until the installation, which goes on with it.
+    passage: Option<Passage>,
     /// Whether the record of that entry, which is the end of a whole state, has arrived.
     is_complete: bool,
     arrived: Arrived,
@@ -70,8 +75,8 @@ type Outcome = watch::Receiver<Option<Result<Vote, String>>>;
 
 impl Receiving {
     /// Nothing yet. What arrives is kept on `disk`, and written by `aside`.
-    pub fn new(env: Arc<dyn Env>, disk: Arc<dyn Disk>, aside: Arc<Aside>) -> Self {
-        Self { env, disk, aside, current: Arc::default() }
+    pub fn new(env: Arc<dyn Env>, disk: Arc<dyn Disk>, aside: Arc<Aside>, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { env, disk, aside, current: Arc::default(), observer }
     }
 
     /// Whether a state is on its way, or being installed, that takes the place of this member's own. The log from where
@@ -81,17 +86,18 @@ impl Receiving {
         current.is_none_or(|current| current.as_ref().is_some_and(|transfer| transfer.replaces && !transfer.is_over()))
     }
 
-    /// Takes one step of a transfer; an error is told to the sender, which then begins anew. A state that takes the
+    /// Takes one step of a transfer from a member; an error is told to the sender, which then begins anew. A state that takes the
     /// place of this member's own is taken only if it `is_corrupt`.
     pub async fn step(
         &self,
         raft: &Raft<RaftConfig, StateMachine>,
+        from: u64,
         request: SnapshotRequest,
         is_corrupt: bool,
     ) -> Result<SnapshotAnswer, String> {
         let vote = wire::vote(request.ballot)?;
         let (this, raft) = (self.clone(), raft.clone());
-        let take = move || this.take(raft, vote, request, is_corrupt);
+        let take = move || this.take(raft, from, vote, request, is_corrupt);
         let (pieces, installed) = self.aside.run(take).await.ok_or("the thread that writes states was lost")??;
         let Some(mut installed) = installed else { return Ok(SnapshotAnswer { pieces, ballot: None }) };
         let outcome = installed.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
@@ -103,6 +109,7 @@ impl Receiving {
     fn take(
         &self,
         raft: Raft<RaftConfig, StateMachine>,
+        from: u64,
         vote: Vote,
         request: SnapshotRequest,
         is_corrupt: bool,
@@ -128,7 +135,7 @@ impl Receiving {
             let last = offer.last.ok_or("a snapshot of a state to which nothing was applied")?;
             // The file of the one before is gone, even if there is none for this one.
             *current = None;
-            *current = Some(self.begin(request.transfer, offer, last)?);
+            *current = Some(self.begin(from, request.transfer, offer, last)?);
         }
         let transfer = current.as_mut().filter(|transfer| transfer.id == request.transfer);
         let transfer = transfer.ok_or("the snapshot is not expected: offer it first")?;
@@ -150,7 +157,7 @@ impl Receiving {
         done.map(|outcome| (pieces, outcome))
     }
 
-    fn begin(&self, id: u64, offer: &SnapshotOffer, last: LogPosition) -> Result<Transfer, String> {
+    fn begin(&self, from: u64, id: u64, offer: &SnapshotOffer, last: LogPosition) -> Result<Transfer, String> {
         tracing::info!(?last, "a snapshot is on its way to this member");
         let spool = Spool::begin(&self.disk).map_err(|error| no_place(&error))?;
         let (current, env) = (Arc::downgrade(&self.current), Arc::clone(&self.env));
@@ -163,6 +170,7 @@ impl Receiving {
             replaces: offer.replaces,
             pieces: 0,
             checksum: 0,
+            passage: Some(Passage::begin(&self.env, self.observer.as_ref(), Way::In, from)),
             is_complete: false,
             arrived: Arrived::Part(spool),
         })
@@ -198,7 +206,7 @@ impl Receiving {
         let Arrived::Part(spool) = std::mem::replace(&mut transfer.arrived, Arrived::Whole(outcome.clone())) else {
             return Ok(outcome);
         };
-        let (replaces, data) = (transfer.replaces, SnapshotData::Received(spool));
+        let (replaces, data, passage) = (transfer.replaces, SnapshotData::Received(spool), transfer.passage.take());
         let (disk, aside) = (Arc::clone(&self.disk), Arc::clone(&self.aside));
         let install = async move {
             let installed = if replaces {
@@ -211,8 +219,10 @@ impl Receiving {
                 let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data }).await;
                 answer.map(|answer| answer.vote).map_err(|error| error.to_string())
             };
-            if let Err(error) = &installed {
-                tracing::warn!(error, "a snapshot was not installed");
+            match (&installed, passage) {
+                (Ok(_), Some(passage)) => passage.arrived(),
+                (Ok(_), None) => {}
+                (Err(error), _) => tracing::warn!(error, "a snapshot was not installed"),
             }
             // One that was refused at the last moment.
             aside.run(move || spool::sweep(&disk)).await;

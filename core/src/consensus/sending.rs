@@ -19,10 +19,12 @@ use openraft::raft::SnapshotResponse;
 use prost::Message;
 
 use super::network::{unanswered, unreadable};
+use super::passage::Passage;
 use super::snapshot_data::SnapshotData;
 use super::state_machine::Snapshot;
 use super::{Network, RaftConfig, Vote, encode_stored_membership, wire};
 use crate::peer::{CallError, Lane};
+use crate::types::Way;
 
 /// Without a piece taken, or an answer to an offer, for this long, a transfer has failed.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
@@ -58,6 +60,7 @@ impl<'a> Sending<'a> {
             return Err(refused("this member has no state yet, or none until another one is installed".to_owned()));
         }
         tracing::info!(to = format_args!("{:x}", self.member), last = ?self.offer.last, "sending a snapshot");
+        let passage = Passage::begin(&self.network.env, self.network.observer.as_ref(), Way::Out, self.member);
         self.offer_again(0).await?;
         let (mut number, mut checksum) = (0, 0);
         while let Some(chunk) = self.data.next_chunk(&self.network.aside).await.map_err(unreadable_state)? {
@@ -78,6 +81,7 @@ impl<'a> Sending<'a> {
         let end = Step::End(SnapshotEnd { pieces: number, checksum });
         let answer = self.deliver(end, number, INSTALL).await?;
         tracing::info!(to = format_args!("{:x}", self.member), pieces = number, "the snapshot is installed");
+        passage.arrived();
         Ok(SnapshotResponse::new(wire::vote(answer.ballot).map_err(unreadable)?))
     }
 
@@ -251,7 +255,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let timing = Timing { control: second, append: second, piece: second, snapshot_rate: u64::MAX };
         let aside = Arc::new(Aside::start(env.as_ref(), "aside", "lost"));
-        let network = Network::new(env, Arc::new(member), timing, Arc::clone(&aside), Reach::default());
+        let network = Network::new(env, Arc::new(member), timing, Arc::clone(&aside), Reach::default(), None);
         let mut spool = Spool::begin(&(SimDisk::new() as Arc<dyn Disk>)).expect("there is room");
         let piece = StateChunk::default().encode_to_vec();
         spool.push(&piece, crc32c::crc32c(&piece)).expect("there is room");

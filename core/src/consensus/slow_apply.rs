@@ -88,7 +88,9 @@ const fn kind(body: &Body) -> &'static str {
         Body::MemberAdd(_) => "member_add",
         Body::MemberUpdate(_) => "member_update",
         Body::MemberPromote(_) => "member_promote",
+        Body::Downgrade(_) => "downgrade",
         Body::MemberRemove(_) => "member_remove",
+        Body::Auth(_) => "auth",
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
 use crate::apply::{Content, EntryAt, Export, Machine};
 use crate::env::{Aside, Env, planted};
 use crate::storage::backing::Backing;
+use crate::types::Observer;
 
 /// A snapshot with the place in the log that it stands for.
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<RaftConfig, SnapshotData>;
@@ -59,6 +60,8 @@ pub struct Around {
     pub log: LogStore,
     /// Reads and writes states, and loads them.
     pub aside: Arc<Aside>,
+    /// Hears of installations.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl StateMachine {
@@ -106,7 +109,19 @@ impl StateMachine {
         Ok(())
     }
 
-    async fn install(&mut self, meta: &Meta, mut state: SnapshotData) -> io::Result<()> {
+    async fn install(&mut self, meta: &Meta, state: SnapshotData) -> io::Result<()> {
+        let observe = |observer: &Option<Arc<dyn Observer>>, now| {
+            if let Some(observer) = observer {
+                observer.installing(now);
+            }
+        };
+        observe(&self.around.observer, true);
+        let installed = self.take_over(meta, state).await;
+        observe(&self.around.observer, false);
+        installed
+    }
+
+    async fn take_over(&mut self, meta: &Meta, mut state: SnapshotData) -> io::Result<()> {
         if !planted::is("install-not-sealed") {
             state.seal(&self.around.aside).await?;
         }

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Handle};
 
 use super::{Around, Digests, LogStore, Payload, Proposer, RaftConfig, Runtime, SlowApply, StateMachine};
 use crate::apply::{Machine, Sinks};
+use crate::auth::SimpleTokens;
 use crate::env::{Aside, Env, TokioEnv};
 use crate::lease::{Lessor, LessorOptions};
 use crate::storage::backing::{Backing, BackingOptions};
@@ -35,6 +36,8 @@ impl<H: Home> StoreBuilder<RaftConfig, LogStore, StateMachine, H::Keep> for Stor
         let sinks = Sinks {
             events: Hub::new(Arc::clone(&env), watch::Options::default(), origin),
             leases: Lessor::new(Arc::clone(&env), LessorOptions::default()),
+            tokens: SimpleTokens::new(Arc::clone(&env), Duration::ZERO),
+            observer: None,
         };
         let machine = Machine::open(&env, backing.clone(), sinks).expect("an empty state opens");
         let log: Log<Payload> = Log::open(&env, disk, LogOptions::default()).expect("an empty log opens");
@@ -46,6 +49,7 @@ impl<H: Home> StoreBuilder<RaftConfig, LogStore, StateMachine, H::Keep> for Stor
             slow: SlowApply::default(),
             log: LogStore::new(log.clone()),
             aside: Arc::new(Aside::start(env.as_ref(), "snapshots", "lost")),
+            observer: None,
         };
         let machine = StateMachine::new(&env, machine, around).expect("an empty state opens");
         Ok((keep, LogStore::new(log), machine))

@@ -35,6 +35,12 @@ impl Altered {
         Self { has_threads: false, ..Self::sleeping(env, sleep) }
     }
 
+    /// The real one, of the runtime that this is called on, with a clock that can be set forward.
+    pub(crate) fn with_clock() -> Arc<Self> {
+        let env = super::TokioEnv::new(tokio::runtime::Handle::current());
+        Arc::new(Self::sleeping(env, |this, duration| this.env.sleep(duration)))
+    }
+
     /// Sets the clock forward.
     pub(crate) fn pass(&self, time: Duration) {
         *self.ahead.lock() += time;

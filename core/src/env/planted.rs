@@ -36,7 +36,12 @@ mod bugs {
         ("delete-range-cut", "a range of many keys is not deleted to its end"),
         ("lease-keeps-key", "a key that is put without a lease goes with the lease that it had"),
         ("alarm-passed-by-txn", "a transaction that puts is let through by the alarm of space"),
+        ("alarm-refuses-deletions", "a deletion is refused by the alarm of space"),
         ("digest-of-own-rows", "the digest takes in how far a member has come with its own housekeeping"),
+        // Users and roles.
+        ("permission-before-log-only", "whether somebody may do something is not asked again when it is applied"),
+        ("permission-kept-in-memory", "what a role does not permit any more is permitted until the member's next start"),
+        ("password-of-before", "an old password is good after it was changed"),
         // Compaction.
         ("compaction-off-by-one", "a revision more than was asked for is compacted"),
         ("deletion-compacted", "the deletion at the compaction's own revision is removed, too"),
@@ -45,6 +50,8 @@ mod bugs {
         // States that travel.
         ("install-keeps-watchers", "watchers are not told that another state has taken the place of this one"),
         ("install-keeps-leases", "the clocks of leases are not told of it"),
+        ("install-keeps-users", "users and roles are not taken from a state that is installed"),
+        ("install-keeps-release", "the cluster's release is not taken from it"),
         ("install-onto-the-old", "the old state is not removed before another is installed"),
         ("install-not-sealed", "a state that is being installed does not outlive the end of the member"),
         ("installed-again", "a state that stands in its place is installed once more by the next start"),

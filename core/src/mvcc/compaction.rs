@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::store::{Stopped, Store, Walked};
 use super::walk::Walk;
 use crate::env::{Env, Queue};
+use crate::types::Observer;
 
 /// Jobs that wait at most; later ones become one.
 const JOBS_MAX: usize = 64;
@@ -60,7 +61,11 @@ type Step = (Walk, oneshot::Sender<(Walk, std::io::Result<bool>)>);
 
 impl Compactor {
     /// Starts the task. What an earlier run left undone is done first.
-    pub(crate) fn start(env: &Arc<dyn Env>, store: &Arc<Store>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        env: &Arc<dyn Env>,
+        store: &Arc<Store>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> std::io::Result<Self> {
         let jobs = Arc::<Jobs>::default();
         let (walked, compacted) = (Walk::restored(store)?, store.compacted());
         store.walked.send_replace(Walked { revision: walked, ..Walked::default() });
@@ -75,7 +80,7 @@ impl Compactor {
         };
         // The task sees that no step comes back.
         let worker = Queue::start(&**env, "compaction", step, |_| {});
-        let task = run(Arc::clone(env), Arc::clone(store), Arc::clone(&jobs), worker);
+        let task = run(Arc::clone(env), Arc::clone(store), Arc::clone(&jobs), observer, worker);
         env.spawn("compaction", Box::pin(task));
         Ok(Self { jobs })
     }
@@ -136,10 +141,16 @@ impl Jobs {
     }
 }
 
-async fn run(env: Arc<dyn Env>, store: Arc<Store>, jobs: Arc<Jobs>, worker: Queue<Step>) {
+async fn run(
+    env: Arc<dyn Env>,
+    store: Arc<Store>,
+    jobs: Arc<Jobs>,
+    observer: Option<Arc<dyn Observer>>,
+    worker: Queue<Step>,
+) {
     let mut stopped = Stopped::WithMember;
     while let Some(job) = jobs.next().await {
-        match walk(&env, &store, &jobs, &worker, job).await {
+        match walk(&env, &store, &jobs, observer.as_deref(), &worker, job).await {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
@@ -163,6 +174,7 @@ async fn walk(
     env: &Arc<dyn Env>,
     store: &Arc<Store>,
     jobs: &Jobs,
+    observer: Option<&dyn Observer>,
     worker: &Queue<Step>,
     job: Job,
 ) -> std::io::Result<bool> {
@@ -176,22 +188,29 @@ async fn walk(
     }
     store.walked.send_if_modified(|walked| std::mem::take(&mut walked.waits));
     let mut walk = Walk::new(Arc::clone(store), job);
-    let mut steps = 0;
+    let (mut steps, since) = (0, env.now());
     loop {
         let begun = env.now();
         let (done, stepped) = oneshot::channel();
         worker.push((walk, done));
         let (walked, more) = stepped.await.map_err(|_| std::io::Error::other("a step of it panicked"))?;
         walk = walked;
-        if !more? {
-            if walk.removed() {
+        let (more, now) = (more?, env.now());
+        if let Some(observer) = observer {
+            observer.compaction_stepped(now.saturating_sub(begun));
+        }
+        if !more {
+            if let Some(observer) = observer {
+                observer.compaction_ended(env.wall_ms(), now.saturating_sub(since), walk.removed());
+            }
+            if walk.passed() {
                 store.backing().flush_soon();
             }
             return Ok(true);
         }
         steps += 1;
         if steps > BRISK_STEPS {
-            env.sleep(env.now().saturating_sub(begun)).await;
+            env.sleep(now.saturating_sub(begun)).await;
         }
         while store.backing().is_full() && !jobs.closed() {
             env.sleep(PAUSE).await;

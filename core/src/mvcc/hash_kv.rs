@@ -44,12 +44,7 @@ impl Checksum {
 
     /// Adds a row as etcd writes it: key of 17 bytes, 18 for a deletion, and the protobuf form.
     pub(super) fn add(&mut self, row: &Row, value: Bytes) {
-        let mut key = [0; 18];
-        key[..8].copy_from_slice(&row.at.main.to_be_bytes());
-        key[8] = b'_';
-        key[9..17].copy_from_slice(&u64::from(row.at.sub).to_be_bytes());
-        key[17] = b't';
-        let length = if row.record.tombstone { 18 } else { 17 };
+        let (key, length) = row.etcd_key();
         let kv = row.key_value(value).encode_to_vec();
         self.0 = crc32c::crc32c_append(crc32c::crc32c_append(self.0, &key[..length]), &kv);
     }

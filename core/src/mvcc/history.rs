@@ -16,6 +16,14 @@ use crate::types::{Event, Revision};
 
 /// The format of history records that this build writes.
 const FORMAT: u32 = 1;
+const ETCD_KEY_MAX: usize = 18;
+/// What a change takes besides key and value, about, where rows are kept: here as in etcd's files.
+const CHANGE_BYTES: u64 = 64;
+
+/// What a change counts for in the size of the store, whatever it takes on the disk.
+pub(super) const fn logical_bytes(key: usize, value: u64) -> u64 {
+    CHANGE_BYTES + key as u64 + value
+}
 
 /// One change, as the history has it.
 #[derive(Clone, Debug)]
@@ -38,6 +46,11 @@ impl Row {
         Ok(Self { at, record })
     }
 
+    /// What it counts for in the size of the store.
+    pub(super) fn logical_bytes(&self) -> u64 {
+        logical_bytes(self.record.key.len(), self.record.value_length)
+    }
+
     /// Metadata of a put, `None` for a deletion.
     pub(crate) fn known(&self) -> Option<Known> {
         (!self.record.tombstone).then_some(Known {
@@ -51,6 +64,16 @@ impl Row {
     pub(crate) fn replaced(&self) -> Option<Revision> {
         let main = self.record.replaced_main;
         (main != 0).then(|| Revision::new(main, u32::try_from(self.record.replaced_sub).unwrap_or(u32::MAX)))
+    }
+
+    /// The key under which etcd's files have this change, and how much of it counts: a deletion has a mark at its end.
+    pub(crate) fn etcd_key(&self) -> ([u8; ETCD_KEY_MAX], usize) {
+        let mut key = [0; ETCD_KEY_MAX];
+        key[..8].copy_from_slice(&self.at.main.to_be_bytes());
+        key[8] = b'_';
+        key[9..17].copy_from_slice(&u64::from(self.at.sub).to_be_bytes());
+        key[17] = b't';
+        (key, if self.record.tombstone { 18 } else { 17 })
     }
 
     /// The key as clients see it after this change: of a deletion the key alone.

@@ -79,8 +79,12 @@ impl Store {
     /// [`Store::load`] again, when the rows were replaced by others.
     pub(crate) fn reload(&self, applied: &AppliedRecord, mut leased: impl FnMut(&[u8], i64)) -> io::Result<()> {
         let (mut current, compacted) = (applied.revision, applied.compact_revision);
-        let mut changes = Changes::default();
-        history::visit(&self.backing, current, |row| changes.push(&row.record.key, row.at, row.known()))?;
+        let (mut changes, mut bytes) = (Changes::default(), 0);
+        history::visit(&self.backing, current, |row| {
+            bytes += row.logical_bytes();
+            changes.push(&row.record.key, row.at, row.known());
+        })?;
+        self.set_logical_bytes(bytes);
         if planted::is("revision-from-rows") {
             let rows = self.backing.scan(Table::Revisions, &[], &[], usize::MAX)?;
             let newest = rows.last().and_then(|(key, _)| key[..].try_into().ok());

@@ -14,7 +14,7 @@
 
 mod compaction;
 mod events;
-mod go_sort;
+pub(crate) mod go_sort;
 mod hash_kv;
 mod hash_walk;
 mod history;
@@ -40,6 +40,7 @@ mod writer;
 pub(crate) use self::compaction::Compactor;
 pub use self::hash_kv::{HashKvWalk, KvHash};
 pub use self::hash_walk::HashWalk;
+pub(crate) use self::history::{Row, write as write_change};
 pub(crate) use self::range::{Count, execute, has_default_order, has_revision_filters};
 pub use self::range_stream::{RangeStream, Streamed};
 pub use self::read_error::ReadError;
@@ -48,5 +49,5 @@ pub(crate) use self::steps::{Begun, Steps, Walk as ReadWalk};
 pub(crate) use self::store::Store;
 pub(crate) use self::txn::{branch, check, check_put, path};
 pub use self::txn::{is_read_only, is_serializable};
-pub(crate) use self::walk::PROGRESS_KEY;
+pub(crate) use self::walk::{PROGRESS_KEY, removed_until};
 pub(crate) use self::writer::{Changes, LeaseMove, Writer};

@@ -24,6 +24,8 @@ use crate::types::{Code, KeyRange};
 const UNSURE_ROOM: usize = if cfg!(test) { 8 } else { 4096 };
 /// More elements than this are not sorted in passing.
 const SORTED_AT_ONCE_MAX: usize = if cfg!(test) { 4 } else { 1024 };
+/// What the bytes of a key take beside those of its value, about.
+const KEY_BYTES: usize = 64;
 
 /// How far a range has come.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ pub(crate) struct RangeSteps {
     /// Keys that were let through the limit, and whether it held any back.
     passed: usize,
     more: bool,
+    /// Bytes of the keys and values that are to be sorted, and of those that were handed out; without the lists.
+    gathered: usize,
+    given: usize,
 }
 
 #[derive(Debug)]
@@ -98,6 +103,8 @@ impl RangeSteps {
             batch: Batch::new(),
             passed: 0,
             more: false,
+            gathered: 0,
+            given: 0,
         })
     }
 
@@ -132,25 +139,35 @@ impl RangeSteps {
             }
         };
         range::filter(request, &mut found);
-        self.make_room(view, request, before, found.len(), budget);
+        self.make_room(view, request, before, found.len(), budget)?;
         match &mut self.order {
             Order::Settled | Order::Sorted(_) => self.pass(request, found),
             Order::Values(_) => self.waiting = found.into_iter(),
-            Order::Found(list) => list.append(&mut found),
+            Order::Found(list) => {
+                self.gathered += found.len() * KEY_BYTES;
+                list.append(&mut found);
+            }
         }
         Ok(())
     }
 
     /// Makes room for all that may come to be sorted, as soon as the next few need any: a list that grows
     /// to a million elements bit by bit would be moved as a whole now and then.
-    fn make_room(&mut self, view: View<'_>, request: &RangeRequest, before: usize, next: usize, budget: &mut Budget) {
+    fn make_room(
+        &mut self,
+        view: View<'_>,
+        request: &RangeRequest,
+        before: usize,
+        next: usize,
+        budget: &mut Budget,
+    ) -> Result<(), ReadError> {
         let (length, capacity) = match &self.order {
-            Order::Settled | Order::Sorted(_) => return,
+            Order::Settled | Order::Sorted(_) => return Ok(()),
             Order::Found(list) => (list.len(), list.capacity()),
             Order::Values(list) => (list.len(), list.capacity()),
         };
         if capacity - length >= next {
-            return;
+            return Ok(());
         }
         // As many as there are now, whatever there was at an earlier revision.
         let mut counted = 0;
@@ -160,11 +177,13 @@ impl RangeSteps {
         let left = all.saturating_sub(before);
         let unsure = range::has_revision_filters(request) || self.revision < self.current;
         let room = if unsure && capacity == 0 { left.min(UNSURE_ROOM) } else { left }.max(next);
-        match &mut self.order {
-            Order::Settled | Order::Sorted(_) => {}
-            Order::Found(list) => list.reserve(room),
-            Order::Values(list) => list.reserve(room),
-        }
+        let reserved = match &mut self.order {
+            Order::Settled | Order::Sorted(_) => Ok(()),
+            Order::Found(list) => list.try_reserve(room),
+            Order::Values(list) => list.try_reserve(room),
+        };
+        // The one list of a read whose size clients choose.
+        reserved.map_err(|_| Code::Overloaded.into())
     }
 
     /// Lets keys through as far as the limit allows.
@@ -200,10 +219,16 @@ impl RangeSteps {
                 let known = Known { lease: 0, ..found.known };
                 Found { known, ..found }.key_value(Bytes::new())
             }));
+            self.given += keys * (KEY_BYTES + size_of::<KeyValue>());
             budget.spend(keys / 4, 0);
             return Ok(());
         }
         let bytes = view.add_values(some, kvs)?;
+        if by_value {
+            self.gathered += keys * KEY_BYTES + bytes;
+        } else {
+            self.given += keys * (KEY_BYTES + size_of::<KeyValue>()) + bytes;
+        }
         budget.spend(keys, bytes);
         self.batch.learn(keys, bytes);
         Ok(())
@@ -229,6 +254,11 @@ impl RangeSteps {
                 self.order = Order::Sorted(sorted.into_iter());
             }
         }
+    }
+
+    /// Bytes of the keys that were handed out so far, about.
+    pub(super) const fn given(&self) -> usize {
+        self.given
     }
 
     fn is_complete(&self) -> bool {
@@ -266,6 +296,7 @@ impl Steps for RangeSteps {
                 let from = from.take();
                 self.scan(view, request, from, budget)?;
             } else if let Order::Sorted(sorted) = &mut self.order {
+                self.given += sorted.len().min(Batch::MAX) * size_of::<KeyValue>();
                 kvs.extend(sorted.by_ref().take(Batch::MAX));
                 budget.spend(Batch::MAX, 0);
                 if sorted.len() == 0 {
@@ -296,6 +327,16 @@ impl Steps for RangeSteps {
     fn is_long(&self) -> bool {
         let all = self.waiting.len() == 0 && !matches!(self.scanning, Scanning::Keys(_));
         all && self.unsorted() > SORTED_AT_ONCE_MAX
+    }
+
+    fn kept(&self) -> usize {
+        let list = match &self.order {
+            Order::Settled => self.waiting.len() * size_of::<Found>(),
+            Order::Found(list) => list.capacity() * size_of::<Found>(),
+            Order::Values(list) => list.capacity() * size_of::<KeyValue>(),
+            Order::Sorted(list) => list.len() * size_of::<KeyValue>(),
+        };
+        list + self.gathered
     }
 }
 

@@ -99,6 +99,15 @@ impl RangeStream {
         Ok(Streamed::NotYet)
     }
 
+    /// Bytes that are kept for the next message, about.
+    pub fn kept(&self) -> usize {
+        match &self.stage {
+            Stage::Reading(walk) => walk.kept() + walk.steps().given(),
+            Stage::Counting(last, _) => last.encoded_len(),
+            Stage::Between | Stage::Finished => 0,
+        }
+    }
+
     /// Whether the next step takes longer: it should be done where nobody waits.
     pub fn is_long(&self) -> bool {
         match &self.stage {

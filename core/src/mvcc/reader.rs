@@ -46,6 +46,17 @@ impl Reader {
         self.store.index.read().live()
     }
 
+    /// What the history counts for against a quota: keys and values of all changes that no compaction has removed yet, and
+    /// 64 bytes for each.
+    pub fn logical_bytes(&self) -> u64 {
+        self.store.logical_bytes()
+    }
+
+    /// Bytes of the keys and values that were put here since the start.
+    pub fn put_bytes(&self) -> u64 {
+        self.store.put_bytes()
+    }
+
     /// Executes a range, however long it takes: where others wait for the thread, use
     /// [`Node::range`](crate::node::Node::range). The request must have passed its checks.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {

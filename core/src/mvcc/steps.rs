@@ -45,6 +45,9 @@ pub(crate) trait Steps: Debug + Send + Sized + 'static {
 
     /// Whether the next step can not be bounded.
     fn is_long(&self) -> bool;
+
+    /// Bytes that it keeps for the rest of the read, about; without the keys that who asks may take out.
+    fn kept(&self) -> usize;
 }
 
 /// What can still be done in this step, by all that is a part of it.
@@ -183,6 +186,16 @@ impl<S: Steps> Walk<S> {
     /// Whether the next step takes longer: it should be done where nobody waits.
     pub(crate) fn is_long(&self) -> bool {
         self.steps.is_long()
+    }
+
+    /// How far it has come.
+    pub(super) const fn steps(&self) -> &S {
+        &self.steps
+    }
+
+    /// Bytes that are kept until the read ends, about.
+    pub(crate) fn kept(&self) -> usize {
+        self.steps.kept()
     }
 
     /// Keys that were found so far, for whoever wants to take them before the end.

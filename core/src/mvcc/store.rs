@@ -22,6 +22,10 @@ pub(crate) struct Store {
     pub(super) backing: Backing,
     current: AtomicI64,
     compacted: AtomicI64,
+    /// What all changes count for that were not removed.
+    logical_bytes: AtomicU64,
+    /// Keys and values of all puts since the start.
+    put_bytes: AtomicU64,
     /// Odd while everything is replaced by a snapshot.
     epoch: AtomicU64,
     /// What must not be removed yet.
@@ -64,6 +68,8 @@ impl Store {
             backing,
             current: AtomicI64::new(1),
             compacted: AtomicI64::new(Self::NEVER_COMPACTED),
+            logical_bytes: AtomicU64::new(0),
+            put_bytes: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             held: Held::default(),
             hashes: Mutex::default(),
@@ -86,6 +92,33 @@ impl Store {
     pub(crate) fn publish(&self, current: i64, compacted: i64) {
         self.compacted.store(compacted, Ordering::Release);
         self.current.store(current, Ordering::Release);
+    }
+
+    /// What the history counts for: keys and values of all changes that were not removed, and a little for each. The
+    /// same rows come to the same, after a restart as well.
+    pub(crate) fn logical_bytes(&self) -> u64 {
+        self.logical_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_logical_bytes(&self, bytes: u64) {
+        self.logical_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_logical_bytes(&self, bytes: u64) {
+        self.logical_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_logical_bytes(&self, bytes: u64) {
+        self.logical_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the keys and values that were put since the start.
+    pub(super) fn put_bytes(&self) -> u64 {
+        self.put_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_put_bytes(&self, bytes: u64) {
+        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// From here on readers are refused.

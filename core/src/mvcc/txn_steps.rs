@@ -22,11 +22,13 @@ pub(crate) struct TxnSteps {
     succeeded: Option<bool>,
     range: Option<RangeSteps>,
     responses: Vec<ResponseOp>,
+    /// Bytes of what is in them, about.
+    answered: usize,
 }
 
 impl TxnSteps {
     pub(super) const fn new() -> Self {
-        Self { held: 0, comparison: None, succeeded: None, range: None, responses: Vec::new() }
+        Self { held: 0, comparison: None, succeeded: None, range: None, responses: Vec::new(), answered: 0 }
     }
 
     /// Decides the next comparison, or a part of it.
@@ -90,6 +92,7 @@ impl Steps for TxnSteps {
             }
             let Some(range) = &mut self.range else { continue };
             let Some(response) = range.step(view, request, kvs, budget)? else { return Ok(None) };
+            self.answered += range.given();
             self.range = None;
             self.responses.push(ResponseOp { response: Some(Response::ResponseRange(response)) });
         }
@@ -102,5 +105,10 @@ impl Steps for TxnSteps {
 
     fn is_long(&self) -> bool {
         self.range.as_ref().is_some_and(RangeSteps::is_long)
+    }
+
+    fn kept(&self) -> usize {
+        // Nobody takes keys out: they belong to one of several answers.
+        self.answered + self.range.as_ref().map_or(0, |range| range.kept() + range.given())
     }
 }

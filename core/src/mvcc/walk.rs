@@ -31,13 +31,23 @@ const KEYS: usize = 32;
 const HASHED_KEYS_MAX: usize = 100_000;
 const HASHED_BYTES_MAX: u64 = 256 << 20;
 
+/// Up to which watermark the rows of a state are without those that compactions made unreadable.
+pub(crate) fn removed_until(rows: &dyn EngineRead) -> io::Result<i64> {
+    let Some(record) = rows.get(Table::System, PROGRESS_KEY)? else { return Ok(Store::NEVER_COMPACTED) };
+    let record = CompactionRecord::decode(record).map_err(|error| history::damaged(error.to_string()))?;
+    Ok(record.walked)
+}
+
 #[derive(Debug)]
 pub(super) struct Walk {
     store: Arc<Store>,
     job: Job,
     stage: Stage,
     hash: Option<KvHash>,
-    removed: bool,
+    /// Whether there was any change between the watermarks.
+    passed: bool,
+    /// Changes that were removed.
+    removed: u64,
 }
 
 #[derive(Debug)]
@@ -49,14 +59,12 @@ enum Stage {
 
 impl Walk {
     pub(super) const fn new(store: Arc<Store>, job: Job) -> Self {
-        Self { store, job, stage: Stage::Planning, hash: None, removed: false }
+        Self { store, job, stage: Stage::Planning, hash: None, passed: false, removed: 0 }
     }
 
     /// How far the walk of an earlier run came.
     pub(super) fn restored(store: &Store) -> io::Result<i64> {
-        let Some(record) = store.backing.get(Table::System, PROGRESS_KEY)? else { return Ok(Store::NEVER_COMPACTED) };
-        let record = CompactionRecord::decode(record).map_err(|error| history::damaged(error.to_string()))?;
-        Ok(record.walked)
+        removed_until(&store.backing)
     }
 
     /// Goes on a little; false when there is nothing left to do.
@@ -88,8 +96,13 @@ impl Walk {
         }
     }
 
-    /// Whether there was anything to remove.
-    pub(super) const fn removed(&self) -> bool {
+    /// Whether there was anything between the watermarks.
+    pub(super) const fn passed(&self) -> bool {
+        self.passed
+    }
+
+    /// How many changes were removed.
+    pub(super) const fn removed(&self) -> u64 {
         self.removed
     }
 
@@ -119,7 +132,8 @@ impl Walk {
     fn remove(&mut self, from: Revision) -> io::Result<bool> {
         let to = self.job.to;
         let rows = history::scan(&self.store.backing, from, to, ROWS)?;
-        let mut batch = Batch::default();
+        let (mut batch, mut removed) = (Batch::default(), Vec::new());
+        let (mut bytes, mut deletions) = (0, 0);
         let delete = |batch: &mut Batch, table, at: Revision| batch.delete(table, at.to_key().to_vec());
         for row in &rows {
             if row.at.main > self.job.from
@@ -127,9 +141,12 @@ impl Walk {
             {
                 delete(&mut batch, Table::History, replaced);
                 delete(&mut batch, Table::Values, replaced);
+                removed.push(replaced);
             }
             if row.record.tombstone && (row.at.main < to || planted::is("deletion-compacted")) {
                 delete(&mut batch, Table::History, row.at);
+                bytes += row.logical_bytes();
+                deletions += 1;
             }
         }
         let gone = |main: &i64| *main < to || planted::is("revision-from-rows");
@@ -138,7 +155,8 @@ impl Walk {
             batch.delete(Table::Revisions, main.to_be_bytes().to_vec());
         }
         self.trim(&rows);
-        self.removed |= !rows.is_empty();
+        self.passed |= !rows.is_empty();
+        self.removed += removed.len() as u64 + deletions;
 
         let last = rows.last().map(|row| row.at);
         let ended = rows.len() < ROWS;
@@ -146,7 +164,9 @@ impl Walk {
         let walked = last.filter(|_| !ended).map_or(to, |last| last.main - 1);
         let record = CompactionRecord { format: FORMAT, walked };
         batch.put(Table::System, PROGRESS_KEY, record.encode_to_vec());
+        bytes += self.logical_bytes(removed)?;
         self.store.submit_aside(batch);
+        self.store.remove_logical_bytes(bytes);
         if let Some(last) = last.filter(|_| !ended) {
             self.stage = Stage::Removing { from: history::next(last) };
             return Ok(true);
@@ -156,6 +176,15 @@ impl Walk {
         }
         self.store.walked.send_modify(|walked| walked.revision = to);
         Ok(false)
+    }
+
+    /// What these changes count for. A walk that goes over them again, after a restart, does not find them any more.
+    fn logical_bytes(&self, mut changes: Vec<Revision>) -> io::Result<u64> {
+        changes.sort_unstable();
+        let keys: Vec<Bytes> = changes.iter().map(|at| Bytes::copy_from_slice(&at.to_key())).collect();
+        let rows = self.store.backing.get_many(Table::History, &keys)?;
+        let rows = keys.iter().zip(rows).filter_map(|(key, row)| Some(Row::decode(key, row?)));
+        rows.map(|row| row.map(|row| row.logical_bytes())).sum()
     }
 
     fn trim(&self, rows: &[Row]) {

@@ -96,6 +96,7 @@ impl Writer {
         let at = self.next(changes);
         let (known, replaced) = self.store.index.write().put(&key, at, lease);
         let Known { create, version, .. } = known;
+        self.store.add_put_bytes((key.len() + value.len()) as u64);
         self.unwritten.add(at, known, value.clone());
         let kv = KeyValue { key, create_revision: create, mod_revision: at.main, version, value, lease };
         let moved = LeaseMove { key: kv.key.clone(), from: replaced.map_or(0, |replaced| replaced.lease), to: lease };
@@ -134,6 +135,7 @@ impl Writer {
     }
 
     fn record(&mut self, changes: &mut Changes, at: Revision, event: Event) {
+        self.store.add_logical_bytes(history::logical_bytes(event.kv.key.len(), event.kv.value.len() as u64));
         history::write(&mut self.batch, &mut self.room, at, &event);
         if changes.events.is_empty() {
             // Most revisions have one event, and all of them are kept for a while.

@@ -51,7 +51,7 @@ fn founders(config: &NodeConfig) -> Vec<Founder> {
 }
 
 /// The identity that the flags make.
-fn founded(config: &NodeConfig, env: &dyn Env) -> Identity {
+pub(super) fn founded(config: &NodeConfig, env: &dyn Env) -> Identity {
     let record = |founder: Founder| MemberRecord {
         format: MEMBER_FORMAT,
         id: member_id(&founder.peer_urls, &config.cluster_token),
@@ -63,6 +63,17 @@ fn founded(config: &NodeConfig, env: &dyn Env) -> Identity {
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let me = member_id(&config.peer_urls, &config.cluster_token);
     Identity { founder: true, ..Identity::new(env, cluster_id(&ids), me, members) }
+}
+
+/// Refuses members of which two are one, or none is this one.
+pub(super) fn check_founders(identity: &Identity) -> Result<(), StartError> {
+    let mut ids = BTreeSet::new();
+    if !identity.members.iter().all(|member| ids.insert(member.id)) || !ids.contains(&identity.member_id) {
+        return Err(StartError::new(
+            "the initial cluster must name this member, with these peer URLs, and each URL once: check --initial-cluster",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses the data of another member or another cluster than flags name.
@@ -84,12 +95,7 @@ fn check_same(config: &NodeConfig, env: &dyn Env, known: &Identity) -> Result<()
 /// The identity of a founding member, if the cluster does not know this member already.
 async fn found(config: &NodeConfig, env: &dyn Env) -> Result<Identity, StartError> {
     let identity = founded(config, env);
-    let mut ids = BTreeSet::new();
-    if !identity.members.iter().all(|member| ids.insert(member.id)) || !ids.contains(&identity.member_id) {
-        return Err(StartError::new(
-            "the initial cluster must name this member, with these peer URLs, and each URL once: check --initial-cluster",
-        ));
-    }
+    check_founders(&identity)?;
     for answer in ask_all(config, identity.member_id).await {
         let own = answer.members.iter().find(|member| member.id == identity.member_id);
         let is_on_record = own.is_some_and(|member| !member.incarnation.is_empty());

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::SignedTokens;
 use crate::peer::{NoPeers, Transport};
 use crate::storage::backing::BackingOptions;
 use crate::storage::engine::StateEngine;
 use crate::storage::log::LogOptions;
 use crate::storage::log::disk::Disk;
+use crate::types::Observer;
 use crate::watch;
 
 /// Everything that one member needs to know. The default is a single member in memory.
@@ -55,6 +57,36 @@ pub struct NodeConfig {
     pub initial_corrupt_check: bool,
     /// Whether the leader writes the remaining time of long leases to the log now and then.
     pub lease_checkpoint: bool,
+    /// How users show who they are, once somebody turns that on.
+    pub auth: AuthConfig,
+    /// Hears of what the member does, to measure it.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// How users show who they are.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// What they get when they log in.
+    pub tokens: TokenKind,
+    /// A hash of a password takes 2 to this power rounds; 4 to 31.
+    pub bcrypt_cost: u32,
+}
+
+/// What a user gets who logs in.
+#[derive(Clone, Debug)]
+pub enum TokenKind {
+    /// A random token, which counts for so long after its last use.
+    Simple(Duration),
+    /// A token that says itself who it is for.
+    Signed(Arc<dyn SignedTokens>),
+    /// Nothing: users come by certificate only.
+    None,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { tokens: TokenKind::Simple(Duration::from_secs(300)), bcrypt_cost: 10 }
+    }
 }
 
 /// With whom a member begins. Only a new data directory asks: later the member knows.
@@ -133,13 +165,24 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Operations in one list of a transaction.
     pub max_txn_ops: usize,
-    /// Logical bytes that the store may hold before it raises the space alarm; 0 means no bound.
+    /// Logical bytes that the store may hold before it raises the space alarm; 0 means no bound. See
+    /// [`Reader::logical_bytes`](crate::mvcc::Reader::logical_bytes).
     pub quota_bytes: u64,
+    /// Bytes that the answers to reads, and what is gathered for them, may take at a time, of all clients together.
+    pub read_memory_bytes: usize,
+    /// Whether a member clears its own space alarm once it is a tenth below the quota.
+    pub quota_auto_clear: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_request_bytes: 1536 * 1024, max_txn_ops: 128, quota_bytes: 2 << 30 }
+        Self {
+            max_request_bytes: 1536 * 1024,
+            max_txn_ops: 128,
+            quota_bytes: 2 << 30,
+            read_memory_bytes: 1 << 30,
+            quota_auto_clear: false,
+        }
     }
 }
 
@@ -165,6 +208,8 @@ impl Default for NodeConfig {
             compact_hash_check_interval: None,
             initial_corrupt_check: false,
             lease_checkpoint: false,
+            auth: AuthConfig::default(),
+            observer: None,
         }
     }
 }

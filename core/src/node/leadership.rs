@@ -171,7 +171,7 @@ pub(super) async fn follow(node: Arc<Node>) {
             biased;
             () = node.stopped.cancelled() => return,
             changed = metrics.changed() => if changed.is_err() {
-                node.fail("consensus stopped");
+                node.fail_with_storage("consensus stopped");
                 return;
             },
             // Time alone changes it, too.

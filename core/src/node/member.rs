@@ -1,6 +1,6 @@
 //! A running member, as its callers see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keelkv_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -8,7 +8,7 @@ use keelkv_proto::etcdserverpb::{AlarmRequest, AlarmType, ResponseHeader};
 use keelkv_proto::keelkv::{Command, command};
 use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "rocks")]
@@ -16,12 +16,14 @@ use super::data_dir::DataDir;
 use super::leadership::Leadership;
 use super::quota::{self, Quota};
 use super::read_gate::ReadGate;
+use super::read_memory::ReadMemory;
 use super::reads::LongReads;
 use super::request_size::request_size;
 #[cfg(not(feature = "rocks"))]
 use super::start::NoDirectory as DataDir;
 use super::{Identity, NodeConfig};
-use crate::apply::StateView;
+use crate::apply::{NAMES_ACTOR, StateView};
+use crate::auth::{Caller, Passwords, Tokens};
 use crate::consensus::{
     Digests, LogId, Network, Payload, Proposer, RaftConfig, Reach, Receiving, SlowApply, StateMachine,
 };
@@ -49,6 +51,12 @@ pub struct Node {
     pub(super) proposer: Proposer,
     pub(super) reader: Reader,
     pub(super) long_reads: LongReads,
+    pub(super) tokens: Tokens,
+    /// From the first use on.
+    pub(super) passwords: OnceLock<Passwords>,
+    pub(super) read_memory: ReadMemory,
+    /// Who makes a backup has one of these.
+    pub(super) backups: Arc<Semaphore>,
     /// The thread that makes and takes states.
     pub(super) snapshots: Arc<Aside>,
     pub(super) state: Arc<StateView>,
@@ -102,8 +110,11 @@ pub struct Status {
     pub applied_index: u64,
     /// Whether this member only listens.
     pub is_learner: bool,
-    /// Bytes that the state engine takes, and those of them in use.
-    pub db_size: (u64, u64),
+    /// Bytes that the state engine takes, or `logical_bytes` if those are more: tools subtract the two and compare this
+    /// one with the quota.
+    pub db_size: u64,
+    /// What the history counts for, in logical bytes.
+    pub logical_bytes: u64,
 }
 
 impl Node {
@@ -126,6 +137,21 @@ impl Node {
     /// stale, and prefer [`Node::range`] where others wait for the thread.
     pub const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// The memory that large reads share.
+    pub const fn read_memory(&self) -> &ReadMemory {
+        &self.read_memory
+    }
+
+    /// Linearizable reads that were not let in in time.
+    pub fn failed_reads(&self) -> u64 {
+        self.read_gate.failed()
+    }
+
+    /// How often linearizable reads waited in vain: once for those that waited together.
+    pub fn slow_reads(&self) -> u64 {
+        self.read_gate.slow()
     }
 
     /// Leases, alarms and members as applied.
@@ -154,40 +180,53 @@ impl Node {
         }
     }
 
-    /// Changes the state: returns once the change is durable at a quorum and applied here.
+    /// Changes the state on the member's own behalf, or that of the program that it is part of: returns once the change
+    /// is durable at a quorum and applied here.
     pub async fn propose(&self, body: command::Body) -> Applied {
+        self.propose_for(&Caller::Member, body).await
+    }
+
+    /// Changes the state for somebody who may do that.
+    pub async fn propose_for(&self, caller: &Caller, body: command::Body) -> Applied {
         if request_size(&body, self.identity.member_id) > self.config.limits.max_request_bytes {
             return Err(Code::RequestTooLarge.into());
         }
         if tells_of_keys(&body) {
             self.serves()?;
         }
-        if self.backing.is_full() {
+        // What keeps the cluster alive is small, and goes before what fills it.
+        let full = if changes_keys(&body) { self.backing.is_full() } else { self.backing.is_overfull() };
+        if full {
             return Err(Code::RequestTooManyRequests.into());
+        }
+        if self.state.is_auth_on() {
+            Box::pin(self.authorize(caller, &body)).await?;
         }
         let cost = quota::cost(&body);
         // The reserve is kept for what makes room.
         if cost > 0 && !(self.backing.room() == Room::Ample && *self.log_room.borrow()) {
             return Err(Code::NoSpace.into());
         }
-        if !self.quota.admits(cost, self.env.now(), || self.held()) {
+        if !self.quota.admits(cost, self.reader.logical_bytes()) {
             Box::pin(self.raise_space_alarm()).await?;
             return Err(Code::NoSpace.into());
         }
-        self.submit(body).await
+        self.submit(caller, body).await
     }
 
-    async fn submit(&self, body: command::Body) -> Applied {
+    async fn submit(&self, caller: &Caller, body: command::Body) -> Applied {
         // One that every member can apply, and that this build can make: it may have run as a newer one before.
         let format = self.state.command_format().min(COMMAND_FORMAT);
-        let command = Command { format, wall_ms: self.env.wall_ms(), body: Some(body), ..Command::default() };
+        let command = Command {
+            format,
+            wall_ms: self.env.wall_ms(),
+            actor: caller.name().to_owned(),
+            auth_revision: caller.revision(),
+            own: *caller == Caller::Member && format >= NAMES_ACTOR,
+            body: Some(body),
+            ..Command::default()
+        };
         self.proposer.propose(command).await
-    }
-
-    /// Bytes that the state takes, with those on the way to its engine.
-    fn held(&self) -> Option<u64> {
-        let (engine, _) = self.backing.size().ok()?;
-        Some(engine.saturating_add(self.backing.backlog() as u64))
     }
 
     /// Tells the cluster that this member has no space left. What takes space is refused everywhere
@@ -198,10 +237,10 @@ impl Node {
         if self.state.alarms(alarm).iter().any(|active| active.member_id == member_id) {
             return Ok(());
         }
-        let (quota_bytes, size) = (self.config.limits.quota_bytes, self.held());
+        let (quota_bytes, size) = (self.config.limits.quota_bytes, self.reader.logical_bytes());
         tracing::warn!(member = %self.config.name, quota_bytes, size, "the quota is reached: raising the alarm of space");
         let action = AlarmAction::Activate as i32;
-        self.submit(command::Body::Alarm(AlarmRequest { action, member_id, alarm })).await.map(drop)
+        self.submit(&Caller::Member, command::Body::Alarm(AlarmRequest { action, member_id, alarm })).await.map(drop)
     }
 
     /// The read barrier: once it returns, reads here see everything acknowledged anywhere before it
@@ -255,13 +294,15 @@ impl Node {
             let index = |id: Option<LogId>| id.map_or(0, |id| id.index() + 1);
             (index(metrics.local_committed), index(metrics.last_applied))
         };
+        let logical_bytes = self.reader.logical_bytes();
         Status {
             leader: self.leadership.leader(),
             term: self.leadership.term(),
             committed_index,
             applied_index,
             is_learner: self.is_learner(),
-            db_size: self.backing.size().unwrap_or_default(),
+            db_size: self.backing.size().unwrap_or_default().0.max(logical_bytes),
+            logical_bytes,
         }
     }
 
@@ -348,9 +389,27 @@ impl Node {
         }
         self.lessor.stop();
         self.long_reads.close().await;
+        if let Some(passwords) = self.passwords.get() {
+            passwords.close().await;
+        }
         self.snapshots.close().await;
         self.backing.clone().close().await;
         log.close().await;
+    }
+
+    /// Stops serving for good: because of what the storage says, if it has failed, or else of `reason`. Consensus ends
+    /// with the storage, and who notices first must not hide why.
+    pub(super) fn fail_with_storage(&self, reason: &str) {
+        let log = self.parts.lock().as_ref().and_then(|parts| parts.log.failure());
+        let storage = match (log, self.backing.failure()) {
+            (Some(reason), _) => Some(format!("the log failed: {reason}")),
+            (None, Some(reason)) => Some(format!("the state engine failed: {reason}")),
+            (None, None) => None,
+        };
+        match storage {
+            Some(storage) => self.fail(&format!("{storage}; restart the member once its disk works")),
+            None => self.fail(reason),
+        }
     }
 
     /// Stops serving for good because of `reason`.
@@ -386,6 +445,12 @@ const fn tells_of_keys(body: &command::Body) -> bool {
             | Body::LeaseRevoke(_)
             | Body::LeaseCheckpoint(_)
     )
+}
+
+/// Whether a command makes changes for clients' sake.
+const fn changes_keys(body: &command::Body) -> bool {
+    use command::Body;
+    matches!(body, Body::Put(_) | Body::DeleteRange(_) | Body::Txn(_))
 }
 
 impl std::fmt::Debug for Node {

@@ -9,6 +9,7 @@ use openraft::{RaftMetrics, ServerState};
 
 use super::{Node, added_member_id};
 use crate::consensus::RaftConfig;
+use crate::env::within;
 use crate::types::{Code, Error, Result};
 
 /// How long a member must have been connected to count as healthy.
@@ -158,6 +159,19 @@ impl Node {
         Ok(())
     }
 
+    /// Hands over to somebody who stays, if this member is one of those that leave: otherwise the others would find out by
+    /// an election. One that takes longer than such an election is no reason to stay.
+    pub(super) async fn hand_over_if_among(&self, leaving: &BTreeSet<u64>) {
+        if !leaving.contains(&self.identity.member_id) {
+            return;
+        }
+        if let Some(successor) = self.successor() {
+            let handed_over = self.move_leader(successor);
+            let done = within(&self.env, self.config.election_timeout, handed_over).await;
+            tracing::info!(member = %self.config.name, to = successor, ?done, "a leader that was removed hands over");
+        }
+    }
+
     async fn wait_until(&self, deadline: Duration) -> Result<()> {
         if self.stopped.is_cancelled() {
             return Err(Code::Stopped.into());
@@ -181,7 +195,8 @@ impl Node {
     pub(super) fn successor(&self) -> Option<u64> {
         let me = self.identity.member_id;
         let metrics = self.raft_metrics();
-        let voters = metrics.membership_config.voter_ids().filter(|id| *id != me && self.is_close(*id));
+        let stays = |id: &u64| *id != me && !self.state.is_removed(*id) && self.is_close(*id);
+        let voters = metrics.membership_config.voter_ids().filter(stays);
         voters.max_by_key(|id| (matched(&metrics, *id), *id))
     }
 

@@ -163,7 +163,7 @@ impl Node {
                 answer::Body::Transfer(TransferAnswer { refused })
             }
             request::Body::Snapshot(request) => {
-                answer::Body::Snapshot(self.receiving.step(&self.raft, request, self.is_corrupt()).await?)
+                answer::Body::Snapshot(self.receiving.step(&self.raft, from, request, self.is_corrupt()).await?)
             }
             request::Body::ReadIndex(_) => {
                 let index = self.own_read_index().await.as_ref().map(wire::position);

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,6 +27,10 @@ pub(super) struct ReadGate {
     came: Notify,
     /// Reads wait for an entry to be applied.
     asked: Notify,
+    /// Reads whose time was over before they were let in.
+    failed: AtomicU64,
+    /// How often that was so for some of them.
+    slow: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +54,13 @@ struct Read {
 
 impl Default for ReadGate {
     fn default() -> Self {
-        Self { state: Mutex::new(Some(State::default())), came: Notify::new(), asked: Notify::new() }
+        Self {
+            state: Mutex::new(Some(State::default())),
+            came: Notify::new(),
+            asked: Notify::new(),
+            failed: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+        }
     }
 }
 
@@ -70,6 +81,16 @@ impl ReadGate {
             }
         }
         admitted.await.unwrap_or_else(|_| Err(Code::Stopped.into()))
+    }
+
+    /// How many reads were not let in in time.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// How often the time of some was over: once for those that waited together.
+    pub(super) fn slow(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// Does something with the reads that wait.
@@ -112,6 +133,8 @@ impl ReadGate {
             state.count -= over;
             late
         });
+        self.failed.fetch_add(late.len() as u64, Ordering::Relaxed);
+        self.slow.fetch_add((!late.is_empty()).into(), Ordering::Relaxed);
         for admit in late {
             let _ = admit.send(Err(Code::Timeout.into()));
         }

@@ -5,6 +5,7 @@ use keelkv_proto::etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnRes
 use keelkv_proto::mvccpb::KeyValue;
 
 use super::Node;
+use super::read_memory::Charge;
 use crate::env::{Aside, Env};
 use crate::mvcc::{Begun, HashWalk, KvHash, ReadWalk, Reader, Steps, is_serializable};
 use crate::storage::backing::Backing;
@@ -93,42 +94,52 @@ impl Node {
     async fn finish<S: Steps>(&self, begun: Begun<S>) -> Result<S::Response> {
         match begun {
             Begun::Whole(response) => Ok(response),
-            Begun::Walk(walk) => Box::pin(self.finish_walk(walk, |_| {})).await,
+            Begun::Walk(walk) => {
+                let charge = self.read_memory.hold_anyway(0);
+                let (response, _charge) = Box::pin(self.finish_walk(walk, charge, |_| Ok(()))).await?;
+                Ok(response)
+            }
         }
     }
 
-    /// Goes on with a read to its end. After each step `each` may take the keys that it found.
+    /// Goes on with a read to its end. After each step `each` may take the keys that it found, and `charge` holds what
+    /// the read keeps; it comes back with the answer.
     pub(crate) async fn finish_walk<S: Steps>(
         &self,
-        mut walk: Box<ReadWalk<S>>,
-        mut each: impl FnMut(&mut Vec<KeyValue>),
-    ) -> Result<S::Response> {
+        walk: Box<ReadWalk<S>>,
+        charge: Charge,
+        mut each: impl FnMut(&mut Vec<KeyValue>) -> Result<()>,
+    ) -> Result<(S::Response, Charge)> {
+        let mut going = Going { walk, charge };
         loop {
-            each(walk.kvs());
-            walk = self.pause(walk).await?;
-            let stepped = if walk.is_long() {
+            if let Err(refused) = each(going.walk.kvs()).and_then(|()| going.charge.set(going.walk.kept())) {
+                self.long_reads.sorting.drop_there(going);
+                return Err(refused);
+            }
+            going = self.pause(going).await?;
+            let stepped = if going.walk.is_long() {
                 let stepped;
                 let work = move || {
-                    let stepped = walk.step();
-                    (walk, stepped)
+                    let stepped = going.walk.step();
+                    (going, stepped)
                 };
-                (walk, stepped) = self.sort_aside(work).await?;
+                (going, stepped) = self.sort_aside(work).await?;
                 stepped
             } else {
-                walk.step()
+                going.walk.step()
             };
             if let Some(response) = stepped? {
-                return Ok(response);
+                return Ok((response, going.charge));
             }
         }
     }
 
     /// Gives way in a read. If that ends here, what it has so far is let go elsewhere: it may be millions of
     /// keys.
-    async fn pause<S: Steps>(&self, walk: Box<ReadWalk<S>>) -> Result<Box<ReadWalk<S>>> {
-        let mut paused = Paused { walk: Some(walk), elsewhere: &self.long_reads.sorting };
+    async fn pause<S: Steps>(&self, going: Going<S>) -> Result<Going<S>> {
+        let mut paused = Paused { going: Some(going), elsewhere: &self.long_reads.sorting };
         self.give_way().await?;
-        paused.walk.take().ok_or_else(|| Code::Stopped.into())
+        paused.going.take().ok_or_else(|| Code::Stopped.into())
     }
 
     /// Lets the others on this thread have their turn, and stops with the member.
@@ -158,16 +169,24 @@ async fn begin_hash(reader: &Reader, backing: &Backing) -> Result<HashWalk> {
     }
 }
 
+/// A read that goes on, and what is held for it: in this order they go, so that nobody counts on memory that is not
+/// free yet.
+#[derive(Debug)]
+struct Going<S: Steps> {
+    walk: Box<ReadWalk<S>>,
+    charge: Charge,
+}
+
 /// A read between two steps.
 struct Paused<'a, S: Steps> {
-    walk: Option<Box<ReadWalk<S>>>,
+    going: Option<Going<S>>,
     elsewhere: &'a Aside,
 }
 
 impl<S: Steps> Drop for Paused<'_, S> {
     fn drop(&mut self) {
-        if let Some(walk) = self.walk.take() {
-            self.elsewhere.drop_there(walk);
+        if let Some(going) = self.going.take() {
+            self.elsewhere.drop_there(going);
         }
     }
 }

@@ -34,6 +34,9 @@ pub(super) async fn run(node: Arc<Node>) {
     loop {
         node.set_peers();
         let step = ticking.borrow_and_update().then(|| next_step(&node)).flatten();
+        if let Some((Change::RemoveVoters(leaving), _)) = &step {
+            node.hand_over_if_among(leaving).await;
+        }
         let pause = if let Some((change, retain)) = step {
             let what = format!("{change:?}");
             let changed = tokio::select! {

@@ -1,6 +1,6 @@
 //! Bringing a member up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keelkv_proto::keelkv::AppliedRecord;
@@ -18,13 +18,15 @@ use super::member::{Node, Parts, Raft};
 use super::peers::Peers;
 use super::quota::Quota;
 use super::read_gate::{self, ReadGate};
+use super::read_memory::ReadMemory;
 use super::reads::LongReads;
 use super::wiring::{LeaseGateway, ToLeader};
 use super::{
-    Identity, NodeConfig, StartError, StorageConfig, bootstrap, checksums, divergence, force_new, publish,
-    reachability, reconcile, tasks,
+    Identity, NodeConfig, StartError, StorageConfig, TokenKind, backup, bootstrap, checksums, divergence, force_new,
+    publish, quota, reachability, reconcile, tasks,
 };
 use crate::apply::{Machine, Sinks, take_over};
+use crate::auth::{SimpleTokens, Tokens};
 use crate::consensus::{
     Around, Digests, LogStore, Network, Payload, Proposer, Reach, Receiving, Runtime, SlowApply, Spool, StateMachine,
     Timing, decode_stored_membership,
@@ -77,7 +79,13 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     let lessor = Lessor::new(Arc::clone(&env), LessorOptions { checkpoint_interval, ..LessorOptions::default() });
     let leadership = Leadership::default();
     let hub = Hub::new(Arc::clone(&env), config.watch.clone(), origin(&identity, &leadership));
-    let sinks = Sinks { events: Arc::clone(&hub) as _, leases: Arc::clone(&lessor) as _ };
+    let simple = SimpleTokens::new(Arc::clone(&env), simple_ttl(&config.auth.tokens));
+    let sinks = Sinks {
+        events: Arc::clone(&hub) as _,
+        leases: Arc::clone(&lessor) as _,
+        tokens: Arc::clone(&simple) as _,
+        observer: config.observer.clone(),
+    };
     let machine = Machine::open(&env, backing.clone(), sinks).map_err(|error| StartError::new(error.to_string()))?;
     let reader = machine.reader();
     let state = Arc::clone(machine.state());
@@ -106,12 +114,18 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     if config.cluster.force_new {
         force_new::stand_alone(&log, &identity, &applied_at).await?;
     }
+    simple.begin_after(log.last().map_or(0, |last| last.index + 1));
+    let tokens = match &config.auth.tokens {
+        TokenKind::Simple(_) => Tokens::Simple(simple),
+        TokenKind::Signed(tokens) => Tokens::Signed(Arc::clone(tokens)),
+        TokenKind::None => Tokens::None,
+    };
     let slow = SlowApply::new(config.slow_apply);
     let lost = "states are neither sent nor taken from now on";
     let aside = Arc::new(Aside::start(env.as_ref(), "snapshots", lost));
     let (digests, applied) = (Digests::default(), tokio_watch::Sender::new(applied));
     let proposer = Proposer::new(Arc::clone(&env), config.request_timeout(), identity.member_id, identity.run);
-    let receiving = Receiving::new(Arc::clone(&env), arrivals, Arc::clone(&aside));
+    let receiving = Receiving::new(Arc::clone(&env), arrivals, Arc::clone(&aside), config.observer.clone());
     let reach = Reach::default();
     let (now_applied, network) = (applied.subscribe(), network(&config, &env, &aside, &reach));
     let states = network.clone();
@@ -123,6 +137,7 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         slow: slow.clone(),
         log: LogStore::new(log.clone()),
         aside: Arc::clone(&aside),
+        observer: config.observer.clone(),
     };
     let state_machine = StateMachine::new(&env, machine, around).map_err(at("cannot open the state"))?;
     let raft = Raft::new(
@@ -155,6 +170,10 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
         failure: Mutex::new(None),
         stopped: CancellationToken::new(),
         long_reads: LongReads::start(&*env),
+        tokens,
+        passwords: OnceLock::new(),
+        read_memory: ReadMemory::new(config.limits.read_memory_bytes),
+        backups: backup::places(),
         snapshots: aside,
         config,
         env,
@@ -178,6 +197,14 @@ async fn start(config: NodeConfig, env: Arc<dyn Env>) -> Result<Arc<Node>, Start
     Ok(node)
 }
 
+/// How long simple tokens count; no time at all where there are others.
+const fn simple_ttl(kind: &TokenKind) -> Duration {
+    match kind {
+        TokenKind::Simple(ttl) => *ttl,
+        TokenKind::Signed(_) | TokenKind::None => Duration::ZERO,
+    }
+}
+
 /// Whether nobody else could vote when the state was written.
 fn is_alone(identity: &Identity, applied: &AppliedRecord) -> std::io::Result<bool> {
     let membership = decode_stored_membership(&applied.membership)?;
@@ -191,7 +218,8 @@ fn network(config: &NodeConfig, env: &Arc<dyn Env>, aside: &Arc<Aside>, reach: &
         piece: 10 * config.election_timeout,
         snapshot_rate: config.cluster.snapshot_rate,
     };
-    Network::new(Arc::clone(env), Arc::clone(&config.cluster.transport), timing, Arc::clone(aside), reach.clone())
+    let (env, transport, observer) = (Arc::clone(env), Arc::clone(&config.cluster.transport), config.observer.clone());
+    Network::new(env, transport, timing, Arc::clone(aside), reach.clone(), observer)
 }
 
 /// Goes on with the installation of a snapshot that the end of the member interrupted: its own state is gone.
@@ -308,6 +336,7 @@ fn spawn_tasks(node: &Arc<Node>, log: Log<Payload>) {
     env.spawn("log-relief", Box::pin(tasks::relieve_log(Arc::clone(node), log.clone())));
     env.spawn("slow-disk", Box::pin(tasks::hand_over_from_slow_disk(Arc::clone(node), log.clone())));
     env.spawn("reachability", Box::pin(reachability::run(Arc::clone(node))));
+    env.spawn("quota", Box::pin(quota::clear_alarm(Arc::clone(node))));
     env.spawn("failures", Box::pin(tasks::watch_failures(Arc::clone(node), log)));
     node.lessor.start(Arc::new(LeaseGateway(Arc::downgrade(node))));
 }

@@ -73,15 +73,14 @@ pub(super) async fn relieve_log(node: Arc<Node>, log: Log<Payload>) {
 /// Stops the member when something under it failed for good. Ends with the member.
 pub(super) async fn watch_failures(node: Arc<Node>, log: Log<Payload>) {
     let (mut log_failed, mut state_failed) = (log.failed(), node.backing.failure_changed());
-    tokio::select! {
+    let failed = tokio::select! {
         biased;
-        () = node.stopped.cancelled() => {}
-        reason = log_failed.wait_for(Option::is_some) => if let Some(reason) = reason.ok().and_then(|text| text.clone()) {
-            node.fail(&format!("the log failed: {reason}; restart the member once its disk works"));
-        },
-        reason = state_failed.wait_for(Option::is_some) => if let Some(reason) = reason.ok().and_then(|text| text.clone()) {
-            node.fail(&format!("the state engine failed: {reason}; restart the member once its disk works"));
-        },
+        () = node.stopped.cancelled() => return,
+        reason = log_failed.wait_for(Option::is_some) => reason.is_ok(),
+        reason = state_failed.wait_for(Option::is_some) => reason.is_ok(),
+    };
+    if failed {
+        node.fail_with_storage("storage failed");
     }
 }
 

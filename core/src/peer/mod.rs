@@ -143,6 +143,24 @@ impl Transport for NoPeers {
     }
 }
 
+/// Hears of what passes between members. Called where it passes: it must be quick.
+pub trait PeerObserver: Debug + Send + Sync {
+    /// Bytes went out to a member.
+    fn sent(&self, to: u64, bytes: u64);
+
+    /// Bytes came from a member.
+    fn received(&self, from: u64, bytes: u64);
+
+    /// A call to a member has no answer.
+    fn failed(&self, to: u64);
+
+    /// A small call was answered after this time, the way both ways included.
+    fn answered(&self, by: u64, took: Duration);
+
+    /// The connection to a member was lost.
+    fn disconnected(&self, from: u64);
+}
+
 /// What answers the calls of others.
 pub trait PeerService: Send + Sync + 'static {
     /// Whether to have anything to do with who says this, in either direction. A refusal is one line that both sides

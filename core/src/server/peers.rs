@@ -16,12 +16,12 @@ pub fn peer_options(config: &ServerConfig) -> Result<PeerOptions, StartError> {
         let socket = sockets::bind(endpoint, "listen-peer-urls", config.sockets).map_err(StartError::new)?;
         listeners.push(PeerListener { socket, secure: endpoint.is_secure() });
     }
-    let mut limits = PeerLimits::default();
+    let mut limits = PeerLimits { silence: config.peer_silence, ..PeerLimits::default() };
     // The largest request must pass, and its value within a state, with whatever else is sent together with it.
     for lane in [&mut limits.log, &mut limits.bulk] {
         lane.frame = lane.frame.saturating_add(config.limits.max_request_bytes).min(LARGEST_FRAME);
     }
-    Ok(PeerOptions { member_name: config.name.clone(), listeners, tls, limits })
+    Ok(PeerOptions { member_name: config.name.clone(), listeners, tls, limits, observer: None })
 }
 
 #[cfg(test)]
@@ -48,6 +48,16 @@ mod tests {
         assert_eq!(large.bulk.frame, usual.bulk.frame + 100_000_000);
         assert_eq!(large.control.frame, usual.control.frame);
         assert_eq!(options("--max-request-bytes=2000000000").bulk.frame, LARGEST_FRAME);
+    }
+
+    #[test]
+    fn members_may_be_silent_for_longer_but_not_for_less() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = format!("--data-dir={}", directory.path().display());
+        let urls = "--listen-peer-urls=http://127.0.0.1:0";
+        let silence = |more| options(&["--name=a", &data_dir, urls, more]).unwrap().limits.silence.as_secs();
+        assert_eq!(silence("--raft-read-timeout=30s"), 30);
+        assert_eq!(silence("--raft-read-timeout=10ms"), 5);
     }
 
     #[test]

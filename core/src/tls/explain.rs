@@ -4,8 +4,10 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
+use super::TlsRole;
+
 /// Why a connection with TLS failed, and what to do.
-pub fn explain(error: &io::Error) -> String {
+pub fn explain(error: &io::Error, role: TlsRole) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
             io::ErrorKind::UnexpectedEof => "it closed the connection within the TLS handshake".to_owned(),
@@ -13,7 +15,7 @@ pub fn explain(error: &io::Error) -> String {
         };
     };
     match tls {
-        Error::InvalidCertificate(why) => format!("its certificate is not accepted: {}", certificate(why)),
+        Error::InvalidCertificate(why) => format!("its certificate is not accepted: {}", certificate(why, role)),
         Error::NoCertificatesPresented => {
             "it shows no certificate, and one is demanded here: give it one signed by a CA that is trusted here"
                 .to_owned()
@@ -32,28 +34,32 @@ pub fn explain(error: &io::Error) -> String {
 }
 
 /// In words of our own: those of the library name the second, so that no two lines would be the same.
-fn certificate(why: &CertificateError) -> String {
-    let text = match why {
+fn certificate(why: &CertificateError, role: TlsRole) -> String {
+    let other = role.other();
+    match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it is over; renew it, or check the clocks"
+            "it is over; renew it, or check the clocks".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet; check the clocks"
+            "it is not valid yet; check the clocks".to_owned()
         }
-        CertificateError::Revoked => "it is revoked; give that member another one",
+        CertificateError::Revoked => format!("it is revoked; give that {other} another one"),
         // The other one is a CA of the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "no CA that is trusted here signed it; check --peer-trusted-ca-file"
+            format!("no CA that is trusted here signed it; check {}", role.trusted_ca())
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is not for this host; make one for the host in the URL"
+            "it is not for this host; make one for the host in the URL".to_owned()
         }
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not meant for this; members need certificates for both servers and clients"
-        }
-        other => return format!("{other:?}; make another one"),
-    };
-    text.to_owned()
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => match role {
+            TlsRole::Peers => {
+                "it is not meant for this; members need certificates for both servers and clients".to_owned()
+            }
+            TlsRole::Clients => "it is not meant for clients; make one that is".to_owned(),
+        },
+        CertificateError::Other(why) => why.0.to_string(),
+        other => format!("{other:?}; make another one"),
+    }
 }
 
 fn told(alert: AlertDescription) -> String {

@@ -12,14 +12,18 @@ use rustls::{
     WantsVersions,
 };
 
+use super::client_verifier::ClientVerifier;
 use super::unverified::Unverified;
-use super::{TlsFile, TlsOptions, TlsVersion, files, suites};
+use super::validity::Validity;
+use super::{TlsFile, TlsOptions, TlsRole, TlsVersion, files, suites};
 
 /// Both configurations, made from the same state of the files.
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) server: Arc<ServerConfig>,
     pub(super) client: Arc<ClientConfig>,
+    /// How long the certificate that is shown is valid, if that can be read.
+    pub(super) validity: Option<Validity>,
 }
 
 impl Material {
@@ -32,7 +36,8 @@ impl Material {
         let bad_list = |why: String| revoked_flag.map_or_else(|| why.clone(), |file| files::wrong(file, &why));
         let server = server(options, &provider, own, roots.as_ref(), revoked.clone(), &bad_list)?;
         let client = client(options, &provider, own, roots, revoked, &bad_list)?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        let validity = files::certificates(&own.0)?.first().and_then(Validity::of);
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), validity })
     }
 }
 
@@ -50,16 +55,20 @@ fn server(
         Some(roots) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
                 .with_crls(revoked)
-                .only_check_end_entity_revocation()
                 .allow_unknown_revocation_status()
                 .build();
-            builder.with_client_cert_verifier(verifier.map_err(|e| bad_list(e.to_string()))?)
+            let verifier = verifier.map_err(|e| bad_list(e.to_string()))?;
+            match options.role {
+                TlsRole::Peers => builder.with_client_cert_verifier(verifier),
+                TlsRole::Clients => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier, options))),
+            }
         }
     };
     let (chain, key) = pair(own)?;
     let mut config = builder.with_single_cert(chain, key).map_err(|e| mismatch(own, &e))?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = options.role.protocols().iter().map(|name| name.to_vec()).collect();
     Ok(config)
 }
 
@@ -83,7 +92,6 @@ fn client(
         } else {
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
                 .with_crls(revoked)
-                .only_check_end_entity_revocation()
                 .allow_unknown_revocation_status()
                 .build();
             builder.with_webpki_verifier(verifier.map_err(|e| bad_list(e.to_string()))?)

@@ -18,6 +18,8 @@ pub(super) struct Names<'a> {
     pub(super) dns: Vec<String>,
     /// Whether it has addresses.
     pub(super) has_addresses: bool,
+    /// Its number, in hex.
+    pub(super) serial: String,
 }
 
 impl<'a> Names<'a> {
@@ -36,7 +38,8 @@ impl<'a> Names<'a> {
                 }
             }
         }
-        Ok(Self { certificate, common: common.to_owned(), dns, has_addresses })
+        let serial = format!("{:x}", parsed.tbs_certificate.serial);
+        Ok(Self { certificate, common: common.to_owned(), dns, has_addresses, serial })
     }
 
     /// Is it made for this host, a name or an address?

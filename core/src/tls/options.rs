@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::TlsRole;
+use super::names::Names;
+
 /// Certificates and whom to trust, for one kind of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
+    /// For which connections.
+    pub role: TlsRole,
     /// The certificate that is shown.
     pub identity: TlsIdentity,
     /// Certificate and key to show when dialling, if others than those.
@@ -17,7 +22,7 @@ pub struct TlsOptions {
     pub allowed_cn: Vec<String>,
     /// Host names for one of which a certificate must be made; empty: any.
     pub allowed_hostname: Vec<String>,
-    /// Accept the certificate of a dialler from whatever address it comes?
+    /// Accept the certificate of a dialler from whatever address it comes? Clients may come from anywhere.
     pub skip_client_san: bool,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
@@ -70,5 +75,32 @@ impl TlsOptions {
     /// Does nobody verify anybody?
     pub(super) fn is_self_signed(&self) -> bool {
         matches!(self.identity, TlsIdentity::SelfSigned { .. })
+    }
+
+    /// May a certificate be for anybody?
+    pub(super) fn allows_any_name(&self) -> bool {
+        self.allowed_cn.is_empty() && self.allowed_hostname.is_empty()
+    }
+
+    /// Is somebody of these names let in? An error is a line.
+    pub(super) fn check_names(&self, names: &Names<'_>) -> Result<(), String> {
+        let (common, hosts) = (&self.allowed_cn, &self.allowed_hostname);
+        if !common.is_empty() && !common.contains(&names.common) {
+            return Err(format!(
+                "client certificate authentication failed: the common name of its certificate is {:?}, and {} allows {}",
+                names.common,
+                self.role.allowed_cn(),
+                common.join(", ")
+            ));
+        }
+        if !hosts.is_empty() && !hosts.iter().any(|host| names.cover(host)) {
+            return Err(format!(
+                "client certificate authentication failed: its certificate is for {}, and {} allows {}",
+                names.dns.join(", "),
+                self.role.allowed_hostname(),
+                hosts.join(", ")
+            ));
+        }
+        Ok(())
     }
 }

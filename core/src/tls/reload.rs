@@ -1,5 +1,6 @@
 //! Configurations that follow their files, and judgement on certificates.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use rustls::{ClientConfig, ServerConfig};
 use super::files::Stamp;
 use super::material::Material;
 use super::names::Names;
-use super::{TlsFile, TlsIdentity, TlsOptions, self_signed, suites};
+use super::validity::Validity;
+use super::{TlsFile, TlsIdentity, TlsOptions, explain, self_signed, suites};
 
 /// How often files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +41,9 @@ impl Tls {
         suites::check_names(&options.cipher_suites)?;
         let own = match &options.identity {
             TlsIdentity::Files { cert, key } => (cert.clone(), key.clone()),
-            TlsIdentity::SelfSigned { directory, hosts, years } => self_signed::find_or_make(directory, hosts, *years)?,
+            TlsIdentity::SelfSigned { directory, hosts, years } => {
+                self_signed::find_or_make(options.role, directory, hosts, *years)?
+            }
         };
         let stamp = Stamp::of(files(&options, &own));
         let material = ArcSwap::from_pointee(Material::read(&options, &own)?);
@@ -58,6 +62,23 @@ impl Tls {
         Arc::clone(&self.material.load().client)
     }
 
+    /// What is wrong with a connection to whom this serves.
+    pub fn explain(&self, error: &io::Error) -> String {
+        explain(error, self.options.role)
+    }
+
+    /// How long the certificate that is shown is valid, if that can be read.
+    pub fn validity(&self, now: Duration) -> Option<Validity> {
+        self.look(now);
+        self.material.load().validity
+    }
+
+    /// The common name of a certificate whose chain was verified, if it has one.
+    pub fn common_name(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<String> {
+        let names = Names::of(chain?.first()?).ok()?;
+        Some(names.common).filter(|name| !name.is_empty())
+    }
+
     /// Whether the other side, whose chain was verified, is somebody we speak with: `dialler` is the address of one
     /// that connected to us. An error is a line.
     pub async fn judge(&self, chain: Option<&[CertificateDer<'_>]>, dialler: Option<IpAddr>) -> Result<(), String> {
@@ -65,43 +86,24 @@ impl Tls {
             return Ok(());
         }
         let Some(certificate) = chain.and_then(<[_]>::first) else {
-            let is_demanded = !(self.options.allowed_cn.is_empty() && self.options.allowed_hostname.is_empty());
-            return if is_demanded {
-                Err("it shows no certificate, and only some names are allowed".into())
-            } else {
+            return if self.options.allows_any_name() {
                 Ok(())
+            } else {
+                Err("it shows no certificate, and only some names are allowed".into())
             };
         };
         let names = Names::of(certificate)?;
-        self.check_names(&names)?;
+        self.options.check_names(&names)?;
         match dialler {
             Some(address) if !self.options.skip_client_san => names.check_address(address.to_canonical()).await,
             _ => Ok(()),
         }
     }
 
-    fn check_names(&self, names: &Names<'_>) -> Result<(), String> {
-        let (common, hosts) = (&self.options.allowed_cn, &self.options.allowed_hostname);
-        if !common.is_empty() && !common.contains(&names.common) {
-            return Err(format!(
-                "client certificate authentication failed: the common name of its certificate is {:?}, and --peer-cert-allowed-cn allows {}",
-                names.common,
-                common.join(", ")
-            ));
-        }
-        if !hosts.is_empty() && !hosts.iter().any(|host| names.cover(host)) {
-            return Err(format!(
-                "client certificate authentication failed: its certificate is for {}, and --peer-cert-allowed-hostname allows {}",
-                names.dns.join(", "),
-                hosts.join(", ")
-            ));
-        }
-        Ok(())
-    }
-
-    /// Reads files that have changed. Ones that cannot be used leave all as it was.
+    /// Reads files that have changed. Ones that cannot be used leave all as it was. While one caller reads them the
+    /// others go on with what there is.
     fn look(&self, now: Duration) {
-        let mut looked = self.looked.lock();
+        let Some(mut looked) = self.looked.try_lock() else { return };
         if looked.at.is_some_and(|at| now < at + LOOK) {
             return;
         }

@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use time::{Duration, OffsetDateTime};
 
-use super::{TlsFile, TlsIdentity, TlsOptions, TlsVersion};
+use super::{TlsFile, TlsIdentity, TlsOptions, TlsRole, TlsVersion};
 
 /// A CA.
 pub(crate) struct Authority {
@@ -61,6 +65,7 @@ impl Authority {
         put(directory, "key.pem", &key.serialize_pem());
         let file = |name: &str, flag| TlsFile { path: directory.join(name), flag };
         TlsOptions {
+            role: TlsRole::Peers,
             identity: TlsIdentity::Files {
                 cert: file("cert.pem", "peer-cert-file"),
                 key: file("key.pem", "peer-key-file"),
@@ -75,6 +80,27 @@ impl Authority {
             max_version: TlsVersion::V1_3,
             cipher_suites: Vec::new(),
         }
+    }
+
+    /// How somebody connects who trusts this CA, and shows what it certifies. Whatever can be resumed is resumed.
+    pub(crate) fn client(&self, own: Option<&Wanted>, protocols: &[&[u8]]) -> ClientConfig {
+        let (directory, usual) = (tempfile::tempdir().unwrap(), Wanted::default());
+        self.issue(directory.path(), own.unwrap_or(&usual));
+        let at = |name: &str| directory.path().join(name);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(at("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.unwrap().with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some(_) => {
+                let chain = vec![CertificateDer::from_pem_file(at("cert.pem")).unwrap()];
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(at("key.pem")).unwrap()).unwrap()
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        config
     }
 
     /// Writes `crl.pem`.

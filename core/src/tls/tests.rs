@@ -1,11 +1,12 @@
 //! Files that change, and files that cannot be used.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tls;
 use super::testing::{Authority, Wanted, put};
+use super::{Tls, TlsIdentity, TlsOptions, TlsRole};
 
 #[test]
 fn changed_files_are_read_again_once_a_second_and_bad_ones_change_nothing() {
@@ -41,4 +42,24 @@ fn files_that_cannot_be_used_are_named_with_their_flags() {
     }
     fs::remove_file(directory.path().join("ca.pem")).unwrap();
     assert!(Tls::open(options).unwrap_err().ends_with("No such file or directory (os error 2)"));
+}
+
+/// CVE-2020-15113: a directory that was there already is not to be open either.
+#[test]
+fn a_made_key_is_kept_where_nobody_else_can_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().join("fixtures/client");
+    fs::create_dir_all(&at).unwrap();
+    fs::set_permissions(&at, Permissions::from_mode(0o755)).unwrap();
+    let identity = TlsIdentity::SelfSigned { directory: at.clone(), hosts: vec!["127.0.0.1".to_owned()], years: 2 };
+    let issued = Authority::new("ca").issue(directory.path(), &Wanted::default());
+    let options = TlsOptions { role: TlsRole::Clients, identity, trusted_ca: None, ..issued };
+    let tls = Tls::open(options.clone()).unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&at), mode(&at.join("key.pem"))), (0o700, 0o600));
+    let validity = tls.validity(Duration::ZERO).unwrap();
+    assert_eq!(validity.end - validity.begin, 2 * 365 * 24 * 3600);
+    let key = fs::read(at.join("key.pem")).unwrap();
+    Tls::open(options).unwrap();
+    assert_eq!(fs::read(at.join("key.pem")).unwrap(), key);
 }

@@ -5,7 +5,7 @@ use keelkv_proto::etcdserverpb as pb;
 use super::Result;
 
 /// The newest format of [`keelkv_proto::keelkv::Command`] that this build can apply.
-pub const COMMAND_FORMAT: u32 = 2;
+pub const COMMAND_FORMAT: u32 = 3;
 
 /// The answer to an applied command. Headers inside carry the revision only: the member that sends
 /// the answer fills in its own ids and term.
@@ -20,7 +20,9 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     LeaseCheckpoint(pb::LeaseCheckpointResponse),
     Alarm(pb::AlarmResponse),
-    /// Commands that only the members themselves send.
+    /// The token that a user got.
+    Login(String),
+    /// Commands whose answer says nothing.
     Done,
 }
 

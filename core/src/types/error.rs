@@ -213,6 +213,8 @@ codes! {
     903 Internal Internal "internal error" OutcomeUnknown;
     /// A member in this process did not come up; the error carries what to do.
     904 NotStarted FailedPrecondition "the member did not start" AfterRepair;
+    /// More is under way than this member takes on; nothing was done. The error may carry what to do.
+    905 Overloaded ResourceExhausted "etcdserver: too many requests" Retry;
 }
 
 impl Code {

@@ -24,6 +24,15 @@ impl KeyRange {
         }
     }
 
+    /// The range end of a request for all keys with a prefix.
+    pub fn prefix_end(prefix: &[u8]) -> Bytes {
+        // The last byte that can grow does; behind bytes that cannot there is no further key with the prefix.
+        let Some(last) = prefix.iter().rposition(|byte| *byte < u8::MAX) else { return Bytes::from_static(b"\0") };
+        let mut end = prefix[..=last].to_vec();
+        end[last] += 1;
+        end.into()
+    }
+
     /// The first key that can be in the range.
     pub fn start(&self) -> &[u8] {
         match self {

@@ -12,6 +12,7 @@ mod switchboard;
 mod transfers;
 #[cfg(feature = "rocks")]
 mod upgrade;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,6 +214,50 @@ async fn members_come_and_go() {
     assert!(removed.failure().expect("says why").contains("permanently removed"));
     removed.stop().await;
     put(cluster.node(other), "after", "v").await.expect("a quorum");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_removed_hands_over_instead_of_being_missed() {
+    // Whoever has to miss the leader first does so for all of this.
+    let election = Duration::from_secs(5);
+    let board = Switchboard::new();
+    let mut nodes = Vec::new();
+    for number in 0..3 {
+        let config = NodeConfig { election_timeout: election, ..config(&board, number, 3) };
+        nodes.push(Some(Node::start(config, env()).await.expect("starts")));
+    }
+    let cluster = Cluster { board, nodes };
+    for (_, node) in cluster.running() {
+        node.ready().await.expect("a quorum");
+    }
+    let leader = cluster.leader().await;
+    let (gone, other) = (cluster.node(leader), cluster.node((leader + 1) % 3));
+    let began = std::time::Instant::now();
+    other.remove_member(gone.identity().member_id).await.expect("two are left");
+    while other.leader().is_none_or(|leader| leader == gone.identity().member_id) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    put(other, "after", "v").await.expect("a quorum");
+    assert!(began.elapsed() < election, "it took {:?}", began.elapsed());
+    gone.stopped().await;
+    cluster.stop().await;
+}
+
+/// etcd's issue 21736.
+#[tokio::test]
+async fn an_update_does_not_promote_a_learner() {
+    let cluster = Cluster::start(3).await;
+    let learner = cluster.node(0).add_member(vec![url(3)], true).await.expect("all are healthy");
+    for (number, node) in cluster.running() {
+        let moved = vec![url(4 + number)];
+        node.update_member(learner.id, moved.clone()).await.expect("a quorum");
+        for (_, node) in cluster.running() {
+            node.linearizable().await.expect("a quorum");
+            let member = node.state().member(learner.id).expect("is on record");
+            assert!(member.is_learner && member.peer_urls == moved, "{member:?}");
+        }
+    }
     cluster.stop().await;
 }
 

@@ -24,6 +24,7 @@ func main() {
 	flag.BoolVar(&o.Only, "only-fixtures", false, "run the fixtures and nothing else")
 	flag.BoolVar(&o.Keep, "keep-going", false, "go on after a difference, up to ten kinds of them")
 	flag.BoolVar(&o.NoCoverage, "no-coverage", false, "do not ask that everything occurred, for short runs")
+	flag.BoolVar(&o.JSON, "json", false, "send requests through the JSON gateways, where they have a path")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

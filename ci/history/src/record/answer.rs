@@ -116,6 +116,12 @@ pub enum Refusal {
     Future,
     /// There is no such lease.
     LeaseNotFound,
+    /// There is no space left for what takes some.
+    NoSpace,
+    /// Whoever asked may not do that.
+    Denied,
+    /// Whoever asked has to show once more who that is.
+    Stranger,
     /// Anything else, in the store's words.
     Other(String),
 }

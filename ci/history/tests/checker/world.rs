@@ -1,9 +1,9 @@
 //! A store that does everything right, one request after the other, and records it: a history to spoil.
 
 use keelkv_history::{
-    Answer, Blob, Call, Compare, Comparison, Deletion, Event, FullHistory, Hash, Header, History, Invariant, Operation,
-    Outcome, Put, RangeRead, Refusal, Reply, Revision, Settings, Span, Store, Target, Txn, TxnOp, Watch, WatchResponse,
-    check, execute,
+    Answer, Blob, Call, Change, Compare, Comparison, Deletion, Event, FullHistory, Hash, Header, History, Invariant,
+    Operation, Outcome, Put, RangeRead, Refusal, Reply, Revision, Settings, Span, Step, Store, Target, Txn, TxnOp,
+    Watch, WatchResponse, check, execute,
 };
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -123,6 +123,14 @@ impl World {
 
     pub(crate) fn refused(&mut self, call: Call, refusal: Refusal) -> usize {
         self.record(5, call, Outcome::Failed(refusal))
+    }
+
+    /// Changes users or roles; gives its place.
+    pub(crate) fn change(&mut self, step: Step, acknowledged: bool) -> usize {
+        let (invoked, returned) = (self.now, self.now + MS);
+        self.now += 2 * MS;
+        self.history.changes.push(Change { invoked, returned, acknowledged, step });
+        self.history.changes.len() - 1
     }
 
     pub(crate) fn sleep(&mut self, ms: u64) {

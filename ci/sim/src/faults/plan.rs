@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) catchup: u64,
     /// What a member may hold; 0: no bound.
     pub(crate) quota_bytes: u64,
+    /// Users whose rights come and go; 0: nobody has to say who they are.
+    pub(crate) users: u32,
     /// The faults, the rest, and all of it.
     pub(crate) length: Duration,
     pub(crate) rest: Duration,
@@ -110,6 +112,7 @@ impl Plan {
             election_timeout: Duration::from_millis(*[500, 1_000].choose(&mut random).unwrap_or(&1_000)),
             catchup: random.random_range(50..=100),
             quota_bytes: if random.random_ratio(1, 4) { random.random_range(16 << 10..80 << 10) } else { 0 },
+            users: if random.random_ratio(1, 3) { random.random_range(1..=2) } else { 0 },
             length,
             rest: Duration::from_secs(15).min(length / 3),
         }

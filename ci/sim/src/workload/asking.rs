@@ -7,6 +7,7 @@ use std::time::Duration;
 use keelkv_core::types::{Advice, Code};
 use keelkv_history::{Call, Operation, Outcome, Refusal};
 
+use super::identity::Identity;
 use super::{replies, requests};
 use crate::scene::Scene;
 
@@ -14,13 +15,20 @@ use crate::scene::Scene;
 pub(crate) const MOST_DRIFT_PPM: i64 = 500;
 
 /// Asks a host's member as a client does: over a way that may be cut, and for no longer than `patience`.
-pub(super) async fn ask(scene: &Arc<Scene>, client: u32, host: usize, call: &Call, patience: Duration) -> Outcome {
+pub(super) async fn ask(
+    scene: &Arc<Scene>,
+    client: u32,
+    identity: &Identity,
+    host: usize,
+    call: &Call,
+    patience: Duration,
+) -> Outcome {
     let invoked = scene.clock.stamp();
     scene.under_way.fetch_add(1, Ordering::Relaxed);
-    let asked = call.clone();
+    let (identity, asked) = (identity.clone(), call.clone());
     let work = async {
         scene.way(client, host).await;
-        let answer = scene.at(host, |node| async move { requests::carry_out(&node, &asked).await }).await;
+        let answer = scene.at(host, |node| async move { requests::carry_out(&node, &identity, &asked).await }).await;
         scene.way(client, host).await;
         answer
     };

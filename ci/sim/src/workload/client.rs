@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::asking::ask;
 use super::choices::Choices;
+use super::identity::Identity;
 use crate::scene::Scene;
 
 /// Leases that a client keeps at a time.
@@ -58,7 +59,7 @@ impl Client {
     /// Asks one thing, and learns from what became of it.
     async fn ask(&mut self, host: usize, call: Call) {
         let patience = Duration::from_millis(self.choices.random.random_range(500..9_000));
-        let outcome = ask(&self.scene, self.number, host, &call, patience).await;
+        let outcome = ask(&self.scene, self.number, &Identity::Program, host, &call, patience).await;
         self.learn(&call, &outcome);
         if !matches!(outcome, Outcome::Ok(_)) {
             self.host = None;

@@ -1,5 +1,6 @@
 //! Requests in keelkv's form, carried out.
 
+use keelkv_core::auth::Caller;
 use keelkv_core::node::Node;
 use keelkv_core::types::{Code, Error, Reply, Result};
 use keelkv_history as history;
@@ -8,8 +9,11 @@ use keelkv_proto::etcdserverpb as pb;
 use keelkv_proto::keelkv::LeaseRevoke;
 use keelkv_proto::keelkv::command::Body;
 
+use super::identity::Identity;
+
 /// Asks a member, as its API does.
-pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answer> {
+pub(super) async fn carry_out(node: &Node, identity: &Identity, call: &Call) -> Result<history::Answer> {
+    let caller = identity.caller(node).await?;
     let answer = |revision: i64, reply| history::Answer {
         header: history::Header { revision, term: 0, member: node.identity().member_id },
         reply,
@@ -18,7 +22,15 @@ pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answe
     let malformed = |error: api::EmptyAnswer| Error::new(Code::Internal, error.to_string());
     Ok(match call {
         Call::Range(read) => {
-            let reply = node.range(&api::range(read)).await?;
+            let request = api::range(read);
+            if caller != Caller::Member {
+                if !read.serializable {
+                    node.linearizable().await?;
+                }
+                node.state().authorize_range(&caller, &request)?;
+            }
+            let reply = node.range(&request).await?;
+            node.state().is_still(&caller)?;
             let shown = api::range_reply(&reply);
             of(reply.header, shown)
         }
@@ -46,7 +58,7 @@ pub(super) async fn carry_out(node: &Node, call: &Call) -> Result<history::Answe
                 history::Reply::TimeToLive { ttl: time.remaining_s.max(0), granted: time.granted_s, keys: held };
             answer(revision, reply)
         }
-        _ => match node.propose(body(call)).await? {
+        _ => match node.propose_for(&caller, body(call)).await? {
             Reply::Put(reply) => of(reply.header, api::put_reply(&reply)),
             Reply::DeleteRange(reply) => of(reply.header, api::delete_reply(&reply)),
             Reply::Txn(reply) => of(reply.header, api::txn_reply(&reply).map_err(malformed)?),

@@ -16,6 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::asking::ask;
+use super::identity::Identity;
 use crate::scene::Scene;
 
 /// As whom it compacts.
@@ -75,7 +76,7 @@ impl Steward {
     async fn compact(&mut self) {
         let Some(host) = self.choose() else { return };
         let revision = self.scene.watched.load(Ordering::Relaxed);
-        ask(&self.scene, NUMBER, host, &Call::Compact { revision }, PATIENCE).await;
+        ask(&self.scene, NUMBER, &Identity::Program, host, &Call::Compact { revision }, PATIENCE).await;
     }
 
     /// What the members say of the alarm; none if nobody says anything.

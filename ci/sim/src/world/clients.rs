@@ -6,7 +6,7 @@ use keelkv_history::Span;
 use rand::Rng;
 
 use super::World;
-use crate::workload::{Client, Interest, Operator, Steward, Watcher};
+use crate::workload::{Client, Interest, Operator, Steward, User, Warden, Watcher};
 
 impl World {
     pub(super) fn let_clients_in(&mut self) {
@@ -46,6 +46,14 @@ impl World {
         if plan.quota_bytes > 0 {
             let steward = Steward::new(Arc::clone(&self.scene), self.random.random());
             self.clients.spawn(steward.work());
+        }
+        for place in 0..plan.users {
+            let user = User::new(Arc::clone(&self.scene), place, self.random.random(), plan.keys);
+            self.clients.spawn(user.work());
+        }
+        if plan.users > 0 {
+            let warden = Warden::new(Arc::clone(&self.scene), self.random.random(), plan.users, plan.keys);
+            self.clients.spawn(warden.work());
         }
         let operator = Operator::new(
             Arc::clone(&self.scene),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use keelkv_core::node::{ClusterConfig, Founder, Limits, NodeConfig, StorageConfig};
+use keelkv_core::node::{AuthConfig, ClusterConfig, Founder, Limits, NodeConfig, StorageConfig};
 use keelkv_core::storage::backing::BackingOptions;
 use keelkv_core::storage::log::LogOptions;
 use keelkv_core::watch;
@@ -164,6 +164,8 @@ impl World {
             heartbeat_interval: self.plan.election_timeout / 10,
             election_timeout: self.plan.election_timeout,
             snapshot_catchup_entries: self.plan.catchup,
+            // Passwords are hashed by true work; this is the least of it.
+            auth: AuthConfig { bcrypt_cost: 4, ..AuthConfig::default() },
             watch: watch::Options {
                 progress_interval: Duration::from_secs(1),
                 ring_bytes: 8 << 10,

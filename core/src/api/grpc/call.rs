@@ -1,7 +1,7 @@
 //! One call from its headers to its trailers.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use http::{HeaderMap, Request, StatusCode};
 use super::message::no_decompressor;
 use super::{Framed, Gone, Inbound, Outbound, ReadError, Refusal, Status, gzip, head};
 use crate::api::method::{Kind, Method};
-use crate::api::net::Backlog;
+use crate::api::net::{Backlog, Door, Remote, RequestBody, ResponseBody};
+use crate::node::ReadMemory;
 use crate::types::{Error, GrpcCode};
 
 /// What a handler may know of the call besides its messages.
@@ -26,7 +27,7 @@ pub(crate) struct Call {
     /// The request's metadata.
     pub(crate) metadata: HeaderMap,
     /// Who asks.
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote: Remote,
     /// What the connection holds for a client that does not read.
     pub(crate) backlog: Backlog,
 }
@@ -48,6 +49,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// The longest request message, in bytes.
     fn max_message(&self) -> usize;
 
+    /// The memory that answers share.
+    fn read_memory(&self) -> &ReadMemory;
+
     /// Answers a call of one message with one message. Both ends are protobuf; the answer has its prefix.
     fn unary(&self, call: &Call, message: Bytes) -> impl Future<Output = Result<Framed, Status>> + Send;
 
@@ -62,20 +66,64 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether this path is served over plain HTTP.
     fn serves_http(&self, path: &str) -> bool;
 
-    /// Answers a plain HTTP request whose body, if it has one, does not matter.
-    fn http(&self, request: Request<()>) -> impl Future<Output = http::Response<Bytes>> + Send;
+    /// Answers a plain HTTP request.
+    fn http(
+        self: Arc<Self>,
+        door: Door,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = http::Response<ResponseBody>> + Send;
 
     /// Tells that a call began. Answers when, if that is to be known at its end.
     fn began(&self, method: Method) -> Option<Duration>;
 
+    /// Refuses a call that has begun if too much is under way.
+    fn admit(&self, method: Method) -> Result<(), Status>;
+
     /// Tells that a call ended, and how; `began` is what the beginning answered.
     fn ended(&self, method: Method, code: GrpcCode, began: Option<Duration>);
+
+    /// Tells that a connection was accepted, or (false) that one has ended.
+    fn connected(&self, here: bool);
+}
+
+/// A call that has begun. Its end is told however it comes: with the connection too, which lets go of its calls.
+pub(crate) struct Begun<P: Deref<Target: Engine>> {
+    engine: P,
+    method: Method,
+    began: Option<Duration>,
+    code: GrpcCode,
+}
+
+impl<P: Deref<Target: Engine>> Begun<P> {
+    /// Counts a call. An error, which is the end of it, if too much is under way.
+    pub(crate) fn admit(engine: P, method: Method) -> Result<Self, Status> {
+        let began = engine.began(method);
+        let begun = Self { engine, method, began, code: GrpcCode::Canceled };
+        match begun.engine.admit(method) {
+            Ok(()) => Ok(begun),
+            Err(status) => {
+                begun.end(status.code());
+                Err(status)
+            }
+        }
+    }
+
+    /// The call ends like this. Where nothing ends it, its client has gone.
+    pub(crate) fn end(mut self, code: GrpcCode) {
+        self.code = code;
+    }
+}
+
+impl<P: Deref<Target: Engine>> Drop for Begun<P> {
+    fn drop(&mut self) {
+        self.engine.ended(self.method, self.code, self.began);
+    }
 }
 
 /// Answers one request of an HTTP/2 connection. Never fails: what goes wrong goes to the client.
 pub(crate) async fn answer<E: Engine>(
     engine: Arc<E>,
-    remote: SocketAddr,
+    remote: Remote,
     backlog: Backlog,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -97,11 +145,14 @@ pub(crate) async fn answer<E: Engine>(
         Some(other) => return outbound.refuse(StatusCode::OK, &no_decompressor(other)),
     };
     if gzip {
-        outbound.compress();
+        outbound.compress(engine.read_memory().clone());
     }
     let call = Call { method, metadata: parts.headers, remote, backlog };
     let mut inbound = Inbound::new(body, engine.max_message(), gzip);
-    let began = engine.began(method);
+    let begun = match Begun::admit(&*engine, method) {
+        Ok(begun) => begun,
+        Err(status) => return outbound.refuse(StatusCode::OK, &status),
+    };
     let result = {
         let work = serve(&*engine, &call, &mut inbound, &mut outbound);
         match head.timeout {
@@ -110,7 +161,7 @@ pub(crate) async fn answer<E: Engine>(
             Some(timeout) => tokio::time::timeout(timeout, work).await.unwrap_or(Err(End::Late)),
         }
     };
-    let code = match result {
+    begun.end(match result {
         Ok(()) => outbound.finish(Ok(())).map_or(GrpcCode::Canceled, |()| GrpcCode::Ok),
         Err(End::Status(status)) => {
             let sent = outbound.finish(Err(&status));
@@ -124,8 +175,7 @@ pub(crate) async fn answer<E: Engine>(
             outbound.reset(Reason::CANCEL);
             GrpcCode::DeadlineExceeded
         }
-    };
-    engine.ended(method, code, began);
+    });
 }
 
 /// Why a call ended without a good answer.
@@ -176,6 +226,7 @@ async fn serve<E: Engine>(engine: &E, call: &Call, inbound: &mut Inbound, outbou
     }
     let message = inbound.next().await.map_err(unary_read_error)?;
     let answer = outbound.unless_gone(pin!(engine.unary(call, message))).await??;
+    outbound.hurry();
     // The turn of a large answer has just ended. Nobody else of the connection, all of whose calls share a
     // thread, can have begun another one before this counts.
     let _held = call.backlog.hold(answer.len());

@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::message::{PREFIX, prefix};
 use super::{Framed, Status};
+use crate::node::ReadMemory;
 use crate::types::GrpcCode;
 
 /// The name on the wire.
@@ -66,7 +67,7 @@ pub(super) fn pack(mut framed: Bytes) -> Result<Bytes, Status> {
 }
 
 /// Packs one message that comes in pieces, and gives way in between.
-pub(super) async fn pack_pieces(framed: Framed) -> Result<Framed, Status> {
+pub(super) async fn pack_pieces(framed: Framed, memory: &ReadMemory) -> Result<Framed, Status> {
     /// What takes a millisecond or two.
     const SLICE: usize = 64 << 10;
     let failed = |error| Status::new(GrpcCode::Internal, format!("grpc: error while compressing: {error}"));
@@ -79,13 +80,15 @@ pub(super) async fn pack_pieces(framed: Framed) -> Result<Framed, Status> {
             encoder.write_all(slice).map_err(failed)?;
             let part = std::mem::take(encoder.get_mut());
             length += part.len();
-            packed.push(part.into());
+            if !part.is_empty() {
+                packed.push(memory.hold_anyway(part.len()).over(part));
+            }
             tokio::task::yield_now().await;
         }
     }
     let part = encoder.finish().map_err(failed)?;
     length += part.len();
-    packed.push(part.into());
+    packed.push(memory.hold_anyway(part.len()).over(part));
     let [_, length @ ..] = prefix(length)?;
     let first = [&[COMPRESSED], &length[..]].concat();
     Ok(Framed { first: first.into(), rest: packed })
@@ -114,7 +117,7 @@ mod tests {
         let whole = [&[1; 7][..], &pieces.concat()].concat();
         let first = prefix(whole.len()).expect("a short message");
         let framed = Framed { first: [&first[..], &whole[..7]].concat().into(), rest: pieces };
-        let packed = pack_pieces(framed).await.expect("a short message");
+        let packed = pack_pieces(framed, &ReadMemory::new(1 << 20)).await.expect("a short message");
         let body = packed.rest.concat();
         let length = u32::try_from(body.len()).expect("a short message").to_be_bytes();
         assert_eq!(packed.first, [&[COMPRESSED], &length[..]].concat());

@@ -6,13 +6,15 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use keelkv_proto::lenient;
 use prost::{Message, Name};
+use tokio::sync::mpsc;
 
 use super::{Status, gzip};
-use crate::types::GrpcCode;
+use crate::node::ReadMemory;
+use crate::types::{Error, GrpcCode};
 
 /// Flag byte and length.
 pub(super) const PREFIX: usize = 5;
@@ -32,7 +34,7 @@ pub(crate) enum ReadError {
 
 /// Takes the messages out of a request stream, one after the other.
 pub(crate) struct Inbound {
-    stream: RecvStream,
+    source: Source,
     buffered: BytesMut,
     /// The whole of a message that came in one piece, as it mostly does.
     piece: Bytes,
@@ -41,10 +43,22 @@ pub(crate) struct Inbound {
     gzip: bool,
 }
 
+enum Source {
+    Stream(RecvStream),
+    /// Whole messages, without their prefixes.
+    Messages(mpsc::Receiver<Result<Bytes, ReadError>>),
+}
+
 impl Inbound {
+    /// Messages that somebody else has read; the stream ends with the channel.
+    pub(crate) fn from_messages(messages: mpsc::Receiver<Result<Bytes, ReadError>>) -> Self {
+        let (buffered, piece) = (BytesMut::new(), Bytes::new());
+        Self { source: Source::Messages(messages), buffered, piece, max_message: 0, gzip: false }
+    }
+
     /// Reads from `stream`; a message longer than `max_message` is refused before it is received.
     pub(crate) fn new(stream: RecvStream, max_message: usize, gzip: bool) -> Self {
-        Self { stream, buffered: BytesMut::new(), piece: Bytes::new(), max_message, gzip }
+        Self { source: Source::Stream(stream), buffered: BytesMut::new(), piece: Bytes::new(), max_message, gzip }
     }
 
     /// The next message.
@@ -78,9 +92,15 @@ impl Inbound {
             if let Some(message) = self.take().map_err(ReadError::Status)? {
                 return Poll::Ready(Ok(message));
             }
-            match ready!(self.stream.poll_data(cx)) {
+            let stream = match &mut self.source {
+                Source::Stream(stream) => stream,
+                Source::Messages(messages) => {
+                    return messages.poll_recv(cx).map(|message| message.unwrap_or(Err(ReadError::End)));
+                }
+            };
+            match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    if self.stream.flow_control().release_capacity(data.len()).is_err() {
+                    if stream.flow_control().release_capacity(data.len()).is_err() {
                         return Poll::Ready(Err(ReadError::Gone));
                     }
                     self.put(data);
@@ -110,8 +130,7 @@ impl Inbound {
         let [flag, length @ ..] = *prefix;
         let length = u32::from_be_bytes(length) as usize;
         if length > self.max_message {
-            let text = format!("grpc: received message larger than max ({length} vs. {})", self.max_message);
-            return Err(Status::new(GrpcCode::ResourceExhausted, text));
+            return Err(too_long(length, self.max_message));
         }
         if rest.len() < length {
             return Ok(None);
@@ -151,6 +170,23 @@ pub(crate) fn no_decompressor(encoding: &str) -> Status {
     Status::new(GrpcCode::Unimplemented, text)
 }
 
+/// Takes a message off bytes in which each has its prefix, none of which is compressed; `None` if it is not complete.
+pub(crate) fn split_message(held: &mut BytesMut) -> Option<Bytes> {
+    let (&[_, length @ ..], rest) = held.split_first_chunk::<PREFIX>()?;
+    let length = u32::from_be_bytes(length) as usize;
+    if rest.len() < length {
+        return None;
+    }
+    let mut message = held.split_to(PREFIX + length).freeze();
+    message.advance(PREFIX);
+    Some(message)
+}
+
+/// The refusal of a message that is too long.
+pub(crate) fn too_long(length: usize, max: usize) -> Status {
+    Status::new(GrpcCode::ResourceExhausted, format!("grpc: received message larger than max ({length} vs. {max})"))
+}
+
 /// Reads a message as etcd does; its byte fields are copies that keep nothing else alive.
 pub(crate) fn decode<M: Message + Name + Default>(encoded: &[u8]) -> Result<M, prost::DecodeError> {
     lenient::decode(encoded)
@@ -165,6 +201,22 @@ pub(crate) struct Framed {
 }
 
 impl Framed {
+    /// The message, without its prefix, in one piece. If it was in several, this one counts against `memory`.
+    pub(crate) fn into_message(self, memory: &ReadMemory) -> Bytes {
+        let Self { mut first, rest } = self;
+        let first = first.split_off(PREFIX.min(first.len()));
+        if rest.is_empty() {
+            return first;
+        }
+        let length = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
+        // The pieces are let go meanwhile, and count until then.
+        let charge = memory.hold_anyway(length);
+        let mut whole = Vec::with_capacity(length);
+        whole.put(first);
+        rest.into_iter().for_each(|piece| whole.put(piece));
+        charge.over(whole)
+    }
+
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
         self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
@@ -190,22 +242,22 @@ pub(crate) fn encode(message: &impl Message) -> Result<Bytes, Status> {
 /// A message that is encoded in parts: messages of its type that follow each other are one, whose
 /// lists are those of all.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     /// Empty once they are longer than `max`: then only the length is of interest, for the refusal.
     pieces: Vec<Bytes>,
     length: usize,
     max: usize,
+    memory: &'a ReadMemory,
 }
 
-impl Default for Parts {
-    fn default() -> Self {
-        Self::up_to(MAX_SEND)
+impl<'a> Parts<'a> {
+    /// A message without parts, which takes its memory from here.
+    pub(crate) const fn new(memory: &'a ReadMemory) -> Self {
+        Self::up_to(MAX_SEND, memory)
     }
-}
 
-impl Parts {
-    const fn up_to(max: usize) -> Self {
-        Self { pieces: Vec::new(), length: 0, max }
+    const fn up_to(max: usize, memory: &'a ReadMemory) -> Self {
+        Self { pieces: Vec::new(), length: 0, max, memory }
     }
 
     /// Whether there is nothing in it.
@@ -213,17 +265,19 @@ impl Parts {
         self.length == 0
     }
 
-    /// Adds a part.
-    pub(crate) fn add(&mut self, part: &impl Message) {
+    /// Adds a part, if there is memory for it.
+    pub(crate) fn add(&mut self, part: &impl Message) -> Result<(), Error> {
         let length = part.encoded_len();
         self.length += length;
         if self.length > self.max {
             self.pieces = Vec::new();
-            return;
+            return Ok(());
         }
+        let charge = self.memory.hold_of(length, self.length)?;
         let mut piece = Vec::with_capacity(length);
         part.encode_raw(&mut piece);
-        self.pieces.push(piece.into());
+        self.pieces.push(charge.over(piece));
+        Ok(())
     }
 
     /// The message, complete with its first part, which is known last.
@@ -269,6 +323,7 @@ mod tests {
     use keelkv_proto::etcdserverpb::RangeResponse;
 
     use super::*;
+    use crate::types::Code;
 
     fn part(keys: usize) -> RangeResponse {
         RangeResponse { kvs: vec![Default::default(); keys], ..RangeResponse::default() }
@@ -276,25 +331,42 @@ mod tests {
 
     #[test]
     fn parts_are_one_message() {
-        let mut parts = Parts::default();
+        let memory = ReadMemory::new(1000);
+        let mut parts = Parts::new(&memory);
         assert!(parts.is_empty());
-        parts.add(&part(3));
-        parts.add(&part(2));
+        parts.add(&part(3)).expect("there is room");
+        parts.add(&part(2)).expect("there is room");
+        assert_eq!(memory.held(), part(5).encoded_len());
         let framed = parts.finish(&RangeResponse { count: 5, ..RangeResponse::default() }).expect("a short message");
         let whole = RangeResponse { count: 5, ..part(5) };
         let bytes = [&framed.first[..], &framed.rest.concat()].concat();
         assert_eq!(RangeResponse::decode(&bytes[PREFIX..]).expect("a good message"), whole);
         assert_eq!(bytes[..PREFIX], encode(&whole).expect("a short message")[..PREFIX]);
+        drop(framed);
+        assert_eq!(memory.held(), 0, "what was sent is held no more");
     }
 
     #[test]
     fn what_is_too_long_is_counted_and_not_kept() {
-        let mut parts = Parts::up_to(10);
+        let memory = ReadMemory::new(1000);
+        let mut parts = Parts::up_to(10, &memory);
         for added in 1..=100 {
-            parts.add(&part(1));
-            assert!(parts.pieces.len() <= 5, "{added}");
+            parts.add(&part(1)).expect("there is room");
+            assert!(memory.held() <= 10, "{added}");
         }
         let status = parts.finish(&part(1)).expect_err("it is too long");
         assert_eq!(status.message(), "grpc: trying to send message larger than max (202 vs. 10)");
+    }
+
+    #[test]
+    fn what_there_is_no_memory_for_is_refused_and_given_back() {
+        let memory = ReadMemory::new(10);
+        let mut parts = Parts::new(&memory);
+        while parts.length + part(1).encoded_len() <= 10 {
+            parts.add(&part(1)).expect("there is room");
+        }
+        assert_eq!(parts.add(&part(1)).expect_err("there is none").code(), Code::Overloaded);
+        drop(parts);
+        assert_eq!(memory.held(), 0);
     }
 }

@@ -14,10 +14,10 @@ mod message;
 mod outbound;
 mod status;
 
-pub(crate) use self::call::{Call, End, Engine, answer};
+pub(crate) use self::call::{Begun, Call, End, Engine, answer};
 pub(crate) use self::head::{Refusal, is_grpc};
-pub(crate) use self::message::{Framed, Inbound, Parts, ReadError, cut, decode, encode};
-pub(crate) use self::outbound::{Gone, Outbound, send};
+pub(crate) use self::message::{Framed, Inbound, Parts, ReadError, cut, decode, encode, split_message, too_long};
+pub(crate) use self::outbound::{Gone, Outbound, PATIENCE, send};
 pub use self::status::Status;
 
 /// Quotes bytes as Go's `%q` does.

@@ -3,25 +3,34 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
+use tokio::sync::mpsc;
 
 use super::status::ok_trailers;
 use super::{Framed, Status, gzip};
+use crate::node::ReadMemory;
 
 /// The client, or the connection, gave the stream up: nobody reads what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
+/// A client that takes nothing of its answer for this long loses it: others need the memory.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Sends messages and the end of one stream. Waits for the client's flow control, so that what is
 /// held for a slow client is what its caller holds.
 pub(crate) struct Outbound {
     content_type: HeaderValue,
-    gzip: bool,
+    /// What compressed answers count against; none if they are not compressed.
+    gzip: Option<ReadMemory>,
+    /// How long a client may take nothing; none: as long as it likes.
+    patience: Option<Duration>,
     half: Half,
 }
 
@@ -30,38 +39,60 @@ enum Half {
     Fresh(SendResponse<Bytes>),
     /// The headers are out.
     Open(SendStream<Bytes>),
+    /// Somebody else sends them on, and drops the work for a client that has gone.
+    Messages(mpsc::Sender<Bytes>),
     Closed,
 }
 
 impl Outbound {
     /// The answer to the request that `respond` came with.
     pub(crate) const fn new(respond: SendResponse<Bytes>, content_type: HeaderValue) -> Self {
-        Self { content_type, gzip: false, half: Half::Fresh(respond) }
+        Self { content_type, gzip: None, patience: None, half: Half::Fresh(respond) }
     }
 
-    /// Has messages compressed from now on; before the first one.
-    pub(crate) const fn compress(&mut self) {
-        self.gzip = true;
+    /// Hands messages, each with its prefix and perhaps in pieces, to somebody who sends them on.
+    pub(crate) const fn to_messages(messages: mpsc::Sender<Bytes>) -> Self {
+        Self { content_type: super::status::GRPC, gzip: None, patience: None, half: Half::Messages(messages) }
+    }
+
+    /// Has messages compressed from now on; before the first one. Large ones count against `memory`.
+    pub(crate) fn compress(&mut self, memory: ReadMemory) {
+        self.gzip = Some(memory);
+    }
+
+    /// Gives up on a client that takes nothing of its answer for long.
+    pub(crate) const fn hurry(&mut self) {
+        self.patience = Some(PATIENCE);
     }
 
     /// Sends messages, each with its prefix.
     pub(crate) async fn send(&mut self, framed: Bytes) -> Result<(), Gone> {
-        let framed = if self.gzip { gzip::pack(framed).map_err(|_| Gone)? } else { framed };
-        send(self.open()?, framed, false).await
+        let framed = if self.gzip.is_some() { gzip::pack(framed).map_err(|_| Gone)? } else { framed };
+        self.pass(framed).await
     }
 
     /// Sends one message that comes in pieces.
     pub(crate) async fn send_pieces(&mut self, framed: Framed) -> Result<(), Gone> {
-        let Framed { first, rest } = if self.gzip {
-            self.unless_gone(pin!(gzip::pack_pieces(framed))).await?.map_err(|_| Gone)?
+        let Framed { first, rest } = if let Some(memory) = self.gzip.clone() {
+            self.unless_gone(pin!(gzip::pack_pieces(framed, &memory))).await?.map_err(|_| Gone)?
         } else {
             framed
         };
-        send(self.open()?, first, false).await?;
+        self.pass(first).await?;
         for piece in rest {
-            send(self.open()?, piece, false).await?;
+            self.pass(piece).await?;
         }
         Ok(())
+    }
+
+    async fn pass(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        match &self.half {
+            Half::Messages(messages) => messages.send(bytes).await.map_err(|_| Gone),
+            _ => {
+                let patience = self.patience;
+                send(self.open()?, bytes, false, patience).await
+            }
+        }
     }
 
     /// Ends the stream with its status.
@@ -96,7 +127,7 @@ impl Outbound {
         match std::mem::replace(&mut self.half, Half::Closed) {
             Half::Fresh(mut respond) => respond.send_reset(reason),
             Half::Open(mut stream) => stream.send_reset(reason),
-            Half::Closed => {}
+            Half::Messages(_) | Half::Closed => {}
         }
     }
 
@@ -115,6 +146,7 @@ impl Outbound {
         let reset = match &mut self.half {
             Half::Fresh(respond) => respond.poll_reset(cx),
             Half::Open(stream) => stream.poll_reset(cx),
+            Half::Messages(_) => return Poll::Pending,
             Half::Closed => return Poll::Ready(Gone),
         };
         reset.map(|_| Gone)
@@ -125,7 +157,7 @@ impl Outbound {
             let mut response = Response::new(());
             let mut headers = HeaderMap::with_capacity(2);
             headers.insert(CONTENT_TYPE, self.content_type.clone());
-            if self.gzip {
+            if self.gzip.is_some() {
                 headers.insert("grpc-encoding", HeaderValue::from_static(gzip::NAME));
             }
             *response.headers_mut() = headers;
@@ -139,13 +171,24 @@ impl Outbound {
     }
 }
 
-/// Sends bytes as the client's flow control lets them through, and with the last of them perhaps the end.
-pub(crate) async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Result<(), Gone> {
+/// Sends bytes as the client's flow control lets them through, and with the last of them perhaps the end. If it lets
+/// none through for longer than `patience`, it is taken for gone.
+pub(crate) async fn send(
+    stream: &mut SendStream<Bytes>,
+    mut bytes: Bytes,
+    end: bool,
+    patience: Option<Duration>,
+) -> Result<(), Gone> {
     stream.reserve_capacity(bytes.len());
     while !bytes.is_empty() {
         let room = stream.capacity();
         if room == 0 {
-            match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            let room = poll_fn(|cx| stream.poll_capacity(cx));
+            let room = match patience {
+                None => room.await,
+                Some(patience) => tokio::time::timeout(patience, room).await.map_err(|_| Gone)?,
+            };
+            match room {
                 Some(Ok(_)) => continue,
                 Some(Err(_)) | None => return Err(Gone),
             }
@@ -175,7 +218,7 @@ mod tests {
         let asked = async {
             let (_request, respond) = server.accept().await.expect("a request").expect("a good request");
             let mut outbound = Outbound::new(respond, super::super::status::GRPC);
-            outbound.compress();
+            outbound.compress(ReadMemory::new(usize::MAX));
             drop((response, stream));
             // To pack all of it would take minutes.
             let rest = vec![Bytes::from_static(&[0; 1 << 16]); 1 << 17];

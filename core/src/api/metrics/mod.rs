@@ -3,21 +3,33 @@
 //! Counters are counted where things happen; gauges are read from the member when somebody looks.
 
 mod calls;
+mod certificates;
+mod load;
 mod make;
+mod peers;
 mod state;
+mod work;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, Histogram, HistogramVec, IntCounter, Registry, TextEncoder};
 
 use self::calls::CallCounters;
+use self::certificates::Certificates;
+use self::load::LoadGauges;
 use self::make::{Make, exponential};
+use self::peers::PeerCounters;
 use self::state::StateGauges;
+pub(super) use self::state::file_limit;
+use self::work::WorkCounters;
+use super::admission::Admission;
 use super::method::{Kind, Method};
 use crate::node::Node;
 use crate::storage::backing::WriteObserver;
 use crate::storage::log::LogObserver;
+use crate::tls::Tls;
 use crate::types::{Applied, GrpcCode, Reply};
 
 /// The counters and gauges of one member. Nothing here is global: each member has its own.
@@ -27,6 +39,14 @@ pub struct Metrics {
     calls: CallCounters,
     extensive: bool,
     state: StateGauges,
+    load: LoadGauges,
+    peers: PeerCounters,
+    work: WorkCounters,
+    features: prometheus::GaugeVec,
+    wal_bytes: prometheus::Gauge,
+    promotions: IntCounter,
+    promotions_failed: prometheus::IntCounterVec,
+    certificates: Certificates,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
     puts: IntCounter,
@@ -37,6 +57,8 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     range_seconds: HistogramVec,
     hash_seconds: Histogram,
+    hash_all_seconds: Histogram,
+    backup_seconds: Histogram,
     wal_fsync_seconds: Histogram,
     commit_seconds: Histogram,
     pub(super) health: HealthCounters,
@@ -60,6 +82,25 @@ impl Metrics {
             calls: CallCounters::new(&make, extensive),
             extensive,
             state: StateGauges::new(&make),
+            load: LoadGauges::new(&make),
+            peers: PeerCounters::new(&make),
+            work: WorkCounters::new(&make),
+            features: make.floats(
+                "etcd_server_feature_enabled",
+                "Whether or not a feature is enabled. 1 is enabled, 0 is not.",
+                &["name", "stage"],
+            ),
+            wal_bytes: make.float("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL."),
+            promotions: make.counter(
+                "etcd_server_learner_promote_successes",
+                "The total number of successful learner promotions while this member is leader.",
+            ),
+            promotions_failed: make.counters(
+                "etcd_server_learner_promote_failures",
+                "The total number of failed learner promotions (likely learner not ready) while this member is leader.",
+                &["Reason"],
+            ),
+            certificates: Certificates::new(&make),
             received_bytes: make.counter(
                 "etcd_network_client_grpc_received_bytes_total",
                 "The total number of bytes received from grpc clients.",
@@ -90,6 +131,16 @@ impl Metrics {
                 "etcd_mvcc_hash_rev_duration_seconds",
                 "The latency distribution of the hash of the history up to a revision.",
                 exponential(0.01, 15),
+            ),
+            hash_all_seconds: make.histogram(
+                "etcd_mvcc_hash_duration_seconds",
+                "The latency distribution of the hash of everything that is stored.",
+                exponential(0.01, 15),
+            ),
+            backup_seconds: make.histogram(
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "The latency distribution of backups, until their clients have taken them.",
+                exponential(0.01, 17),
             ),
             wal_fsync_seconds: make.histogram(
                 "etcd_disk_wal_fsync_duration_seconds",
@@ -122,15 +173,47 @@ impl Metrics {
         metrics
     }
 
+    /// Shows when the certificate of a kind of listeners ends.
+    pub fn show_certificate(&self, listener: &'static str, tls: Arc<Tls>) {
+        self.certificates.show(listener, tls);
+    }
+
     /// Everything in Prometheus' text format, with the gauges as they are on `node` now.
     pub fn render(&self, node: &Node) -> Vec<u8> {
         self.state.refresh(node);
+        self.load.refresh(node);
+        self.peers.refresh(node);
+        self.certificates.refresh(node.env().now());
         let mut text = Vec::with_capacity(64 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             // Only an inconsistent set of metrics cannot be shown; what could be is in the text.
             tracing::warn!(%error, "cannot show all metrics");
         }
         text
+    }
+
+    /// Shows which feature gates there are, their stages, and whether they are on.
+    pub fn show_features<'a>(&self, gates: impl Iterator<Item = (&'a str, &'a str, bool)>) {
+        for (name, stage, on) in gates {
+            self.features.with_label_values(&[name, stage]).set(if on { 1.0 } else { 0.0 });
+        }
+    }
+
+    pub(super) fn promoted(&self, outcome: &crate::types::Result<()>) {
+        match outcome {
+            Ok(()) => self.promotions.inc(),
+            // Texts of our own may name members; those of the table are few.
+            Err(error) => self.promotions_failed.with_label_values(&[error.code().text()]).inc(),
+        }
+    }
+
+    /// Shows from now on what is let in.
+    pub(super) fn watch_admission(&self, admission: &Arc<Admission>) {
+        self.load.watch(admission);
+    }
+
+    pub(super) fn connected(&self, here: bool) {
+        if here { self.load.connections.inc() } else { self.load.connections.dec() }
     }
 
     pub(super) fn began(&self, method: Method) {
@@ -196,6 +279,14 @@ impl Metrics {
         self.hash_seconds.observe(took.as_secs_f64());
     }
 
+    pub(super) fn hashed_all(&self, took: Duration) {
+        self.hash_all_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn backed_up(&self, took: Duration) {
+        self.backup_seconds.observe(took.as_secs_f64());
+    }
+
     pub(super) fn proposed(&self, kind: &'static str, took: Duration, applied: &Applied) {
         let label = if applied.is_ok() { "true" } else { "false" };
         self.request_seconds.with_label_values(&[kind, label]).observe(took.as_secs_f64());
@@ -225,7 +316,9 @@ const fn is_proposal_failure(code: crate::types::Code) -> bool {
 }
 
 impl LogObserver for Metrics {
-    fn synced(&self, _bytes: usize, sync: Duration) {
+    fn synced(&self, bytes: usize, sync: Duration) {
+        #[allow(clippy::cast_precision_loss, reason = "Prometheus knows floating point numbers only")]
+        self.wal_bytes.add(bytes as f64);
         self.wal_fsync_seconds.observe(sync.as_secs_f64());
     }
 }

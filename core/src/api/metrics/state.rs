@@ -11,7 +11,7 @@ pub(super) struct StateGauges {
     has_leader: IntGauge,
     is_leader: IntGauge,
     is_learner: IntGauge,
-    leader_changes: IntGauge,
+    leader_changes: IntCounter,
     committed: IntGauge,
     applied: IntGauge,
     slow_applies: IntCounter,
@@ -22,21 +22,26 @@ pub(super) struct StateGauges {
     revision: IntGauge,
     compact_revision: IntGauge,
     keys: IntGauge,
-    events: IntGauge,
+    events: IntCounter,
     pending_events: IntGauge,
     slow_watchers: IntGauge,
     watch_streams: IntGauge,
     watchers: IntGauge,
-    leases_granted: IntGauge,
-    leases_renewed: IntGauge,
-    leases_revoked: IntGauge,
-    leases_expired: IntGauge,
+    leases_granted: IntCounter,
+    leases_renewed: IntCounter,
+    leases_revoked: IntCounter,
+    leases_expired: IntCounter,
     alarms: IntGaugeVec,
     ids: GaugeVec,
     versions: GaugeVec,
     cluster_versions: GaugeVec,
     fds_used: IntGauge,
     fds_limit: IntGauge,
+    defragmentations: IntGauge,
+    reads_failed: IntCounter,
+    reads_slow: IntCounter,
+    put_bytes: IntGauge,
+    auth_revision: IntGauge,
 }
 
 impl StateGauges {
@@ -49,7 +54,7 @@ impl StateGauges {
                 "etcd_server_is_learner",
                 "Whether or not this member is a learner. 1 if is, 0 otherwise.",
             ),
-            leader_changes: gauge("etcd_server_leader_changes_seen_total", "The number of leader changes seen."),
+            leader_changes: make.counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen."),
             committed: gauge(
                 "etcd_server_proposals_committed_total",
                 "The total number of consensus proposals committed.",
@@ -75,7 +80,7 @@ impl StateGauges {
                 "The revision of the last compaction in store.",
             ),
             keys: gauge("etcd_debugging_mvcc_keys_total", "Total number of keys."),
-            events: gauge("etcd_debugging_mvcc_events_total", "Total number of events sent by this member."),
+            events: make.counter("etcd_debugging_mvcc_events_total", "Total number of events sent by this member."),
             pending_events: gauge(
                 "etcd_debugging_mvcc_pending_events_total",
                 "Total number of pending events to be sent.",
@@ -83,13 +88,12 @@ impl StateGauges {
             slow_watchers: gauge("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers."),
             watch_streams: gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
             watchers: gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers."),
-            leases_granted: gauge("etcd_debugging_lease_granted_total", "The total number of granted leases."),
-            leases_renewed: gauge(
-                "etcd_debugging_lease_renewed_total",
-                "The number of renewed leases seen by the leader.",
-            ),
-            leases_revoked: gauge("etcd_debugging_lease_revoked_total", "The total number of revoked leases."),
-            leases_expired: gauge("etcd_debugging_server_lease_expired_total", "The total number of expired leases."),
+            leases_granted: make.counter("etcd_debugging_lease_granted_total", "The total number of granted leases."),
+            leases_renewed: make
+                .counter("etcd_debugging_lease_renewed_total", "The number of renewed leases seen by the leader."),
+            leases_revoked: make.counter("etcd_debugging_lease_revoked_total", "The total number of revoked leases."),
+            leases_expired: make
+                .counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases."),
             alarms: make.gauges(
                 "etcd_debugging_server_alarms",
                 "Alarms for every member in cluster. 1 for 'server_id' label with current ID.",
@@ -112,6 +116,19 @@ impl StateGauges {
             ),
             fds_used: gauge("os_fd_used", "The number of used file descriptors."),
             fds_limit: gauge("os_fd_limit", "The file descriptor limit."),
+            // Always 0: space comes back by itself.
+            defragmentations: gauge("etcd_disk_defrag_inflight", "Whether or not defrag is active on the member."),
+            reads_failed: make
+                .counter("etcd_server_read_indexes_failed_total", "The total number of failed read indexes seen."),
+            reads_slow: make.counter(
+                "etcd_server_slow_read_indexes_total",
+                "The total number of read indexes that were not answered in time.",
+            ),
+            put_bytes: gauge(
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "The total size of put kv pairs seen by this member.",
+            ),
+            auth_revision: gauge("etcd_debugging_auth_revision", "The current revision of auth store."),
         }
     }
 
@@ -120,34 +137,38 @@ impl StateGauges {
         self.has_leader.set((status.leader != 0).into());
         self.is_leader.set(node.is_leader().into());
         self.is_learner.set(status.is_learner.into());
-        self.leader_changes.set(signed(node.leader_changes()));
+        catch_up(&self.leader_changes, node.leader_changes());
         self.committed.set(signed(status.committed_index));
         self.applied.set(signed(status.applied_index));
-        // Two that look at once may take the same step, and then the next makes up for it.
-        self.slow_applies.inc_by(node.slow_applies().saturating_sub(self.slow_applies.get()));
+        catch_up(&self.slow_applies, node.slow_applies());
         self.pending.set(signed(node.pending_proposals() as u64));
         #[allow(clippy::cast_precision_loss, reason = "Prometheus knows floating point numbers only")]
         self.quota.set(node.config().limits.quota_bytes as f64);
-        self.db_size.set(signed(status.db_size.0));
-        self.db_size_in_use.set(signed(status.db_size.1));
+        self.db_size.set(signed(status.db_size));
+        self.db_size_in_use.set(signed(status.logical_bytes));
         let reader = node.reader();
         self.revision.set(reader.current_revision());
         self.compact_revision.set(reader.compact_revision());
         self.keys.set(signed(reader.key_count() as u64));
         let watching = node.hub().counters();
-        self.events.set(signed(watching.events()));
+        catch_up(&self.events, watching.events());
         self.pending_events.set(watching.pending_events());
         self.slow_watchers.set(watching.slow_watchers());
         self.watch_streams.set(watching.streams());
         self.watchers.set(watching.watchers());
         let leases = node.lessor().counters();
-        self.leases_granted.set(signed(leases.granted));
-        self.leases_renewed.set(signed(leases.renewed));
-        self.leases_revoked.set(signed(leases.revoked));
-        self.leases_expired.set(signed(leases.expired));
+        catch_up(&self.leases_granted, leases.granted);
+        catch_up(&self.leases_renewed, leases.renewed);
+        catch_up(&self.leases_revoked, leases.revoked);
+        catch_up(&self.leases_expired, leases.expired);
         self.refresh_labels(node);
         self.fds_used.set(open_files());
         self.fds_limit.set(file_limit());
+        self.defragmentations.set(0);
+        catch_up(&self.reads_failed, node.failed_reads());
+        catch_up(&self.reads_slow, node.slow_reads());
+        self.put_bytes.set(signed(reader.put_bytes()));
+        self.auth_revision.set(signed(node.state().policy().revision()));
     }
 
     fn refresh_labels(&self, node: &Node) {
@@ -167,7 +188,13 @@ impl StateGauges {
     }
 }
 
-fn signed(number: u64) -> i64 {
+/// Brings a counter to what another room has counted. Two that look at once may take the same step, and then the next
+/// makes up for it.
+pub(super) fn catch_up(counter: &IntCounter, counted: u64) {
+    counter.inc_by(counted.saturating_sub(counter.get()));
+}
+
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -175,6 +202,6 @@ fn open_files() -> i64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| signed(entries.count() as u64))
 }
 
-fn file_limit() -> i64 {
+pub(in crate::api) fn file_limit() -> i64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map_or(i64::MAX, signed)
 }

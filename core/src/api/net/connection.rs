@@ -11,7 +11,6 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,8 +28,8 @@ use tokio::time::Instant;
 
 use super::keepalive::{PingPolicy, TOO_MANY_PINGS};
 use super::plain::{answer_plain, is_plain};
-use super::{Backlog, Keepalive, Wire};
-use crate::api::grpc::{Engine, answer};
+use super::{Backlog, Door, Keepalive, Remote, Traffic, Wire};
+use crate::api::grpc::{Engine, PATIENCE, answer};
 
 /// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +38,45 @@ pub struct ConnectionLimits {
     pub max_streams: u32,
     /// Pings.
     pub keepalive: Keepalive,
+    /// How long a client may take nothing of what it is sent over plain HTTP.
+    pub patience: Duration,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { max_streams: MAX_STREAMS, keepalive: Keepalive::default() }
+        Self { max_streams: MAX_STREAMS, keepalive: Keepalive::default(), patience: PATIENCE }
+    }
+}
+
+/// What is served on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// gRPC and plain HTTP.
+    Both,
+    /// gRPC alone.
+    Grpc,
+    /// Plain HTTP alone.
+    Http,
+    /// Pages for probes and scrapers alone, of anybody.
+    Pages,
+}
+
+impl Serves {
+    /// Whether a request is answered over plain HTTP; `asks` tells whether it asks for that.
+    fn plainly(self, asks: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::Both => asks(),
+            Self::Grpc => false,
+            Self::Http | Self::Pages => true,
+        }
+    }
+
+    /// What may be asked for over plain HTTP.
+    pub(super) const fn traffic(self) -> Traffic {
+        match self {
+            Self::Both | Self::Grpc | Self::Http => Traffic::Clients,
+            Self::Pages => Traffic::Pages,
+        }
     }
 }
 
@@ -68,9 +101,10 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 /// calls are taken and those under way may finish.
 pub(crate) async fn serve_http2<S, E>(
     socket: S,
-    remote: SocketAddr,
+    remote: Remote,
     engine: Arc<E>,
     limits: ConnectionLimits,
+    serves: Serves,
     stop: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -99,6 +133,8 @@ pub(crate) async fn serve_http2<S, E>(
         http2,
         remote,
         engine,
+        serves,
+        patience: limits.patience,
         calls: FuturesUnordered::new(),
         arrived: VecDeque::new(),
         backlog: Backlog::default(),
@@ -113,8 +149,10 @@ pub(crate) async fn serve_http2<S, E>(
 struct Connection<S, E> {
     wire: Wire<S>,
     http2: Http2<Wire<S>, Bytes>,
-    remote: SocketAddr,
+    remote: Remote,
     engine: Arc<E>,
+    serves: Serves,
+    patience: Duration,
     calls: FuturesUnordered<BoxFuture<'static, ()>>,
     arrived: VecDeque<(Request<RecvStream>, SendResponse<Bytes>)>,
     backlog: Backlog,
@@ -235,10 +273,11 @@ where
 
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>, cx: &mut Context<'_>) {
         let engine = Arc::clone(&self.engine);
-        let mut call: BoxFuture<'static, ()> = if is_plain(&*engine, &request) {
-            Box::pin(answer_plain(engine, request, respond))
+        let mut call: BoxFuture<'static, ()> = if self.serves.plainly(|| is_plain(&*engine, &request)) {
+            let door = Door::new(self.remote.clone(), self.backlog.clone(), self.serves.traffic());
+            Box::pin(answer_plain(engine, door, self.patience, request, respond))
         } else {
-            Box::pin(answer(engine, self.remote, self.backlog.clone(), request, respond))
+            Box::pin(answer(engine, self.remote.clone(), self.backlog.clone(), request, respond))
         };
         if call.as_mut().poll(cx).is_pending() {
             self.calls.push(call);

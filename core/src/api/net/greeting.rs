@@ -1,4 +1,4 @@
-//! Tells HTTP/2 from HTTP/1 by the first bytes of a connection.
+//! Tells TLS, HTTP/2 and HTTP/1 apart by the first bytes of a connection.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 /// What an HTTP/2 client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The first byte of who begins a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// TLS; what is in it shows after the handshake.
+    Tls,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/1, or nothing that is known.
+    Http1,
+}
+
 /// A socket whose first bytes were read already; they are read again.
 pub(crate) struct Greeted<S> {
     socket: S,
@@ -18,8 +32,8 @@ pub(crate) struct Greeted<S> {
 }
 
 impl<S: AsyncRead + Unpin> Greeted<S> {
-    /// Reads until it is clear what the client speaks; true if it is HTTP/2.
-    pub(crate) async fn read(mut socket: S) -> io::Result<(Self, bool)> {
+    /// Reads until it is clear what the client speaks.
+    pub(crate) async fn read(mut socket: S) -> io::Result<(Self, Greeting)> {
         let mut first = [0; PREFACE.len()];
         let mut held = 0;
         let mut http2 = true;
@@ -31,7 +45,12 @@ impl<S: AsyncRead + Unpin> Greeted<S> {
             held += read;
             http2 = PREFACE.starts_with(&first[..held]);
         }
-        Ok((Self { socket, first, held, given: 0 }, http2))
+        let greeting = match first[0] {
+            TLS_HANDSHAKE => Greeting::Tls,
+            _ if http2 => Greeting::Http2,
+            _ => Greeting::Http1,
+        };
+        Ok((Self { socket, first, held, given: 0 }, greeting))
     }
 }
 
@@ -68,11 +87,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_looked_at_is_read_again() {
-        for (sent, is_http2) in
-            [(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"[..], true), (b"PRINT / HTTP/1.1\r\n\r\n", false)]
-        {
-            let (mut socket, http2) = Greeted::read(sent).await.expect("bytes enough");
-            assert_eq!(http2, is_http2);
+        for (sent, meant) in [
+            (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"[..], Greeting::Http2),
+            (b"PRINT / HTTP/1.1\r\n\r\n", Greeting::Http1),
+            (b"\x16\x03\x01", Greeting::Tls),
+        ] {
+            let (mut socket, greeting) = Greeted::read(sent).await.expect("bytes enough");
+            assert_eq!(greeting, meant);
             let mut read = Vec::new();
             socket.read_to_end(&mut read).await.expect("memory does not fail");
             assert_eq!(read, sent);

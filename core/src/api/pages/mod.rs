@@ -2,15 +2,14 @@
 
 mod health;
 mod query;
+mod vars;
 
 use bytes::Bytes;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE,
-    HeaderName, HeaderValue,
-};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
 use self::query::Query;
+use super::gateway;
 use super::server::Api;
 use crate::node::API_VERSION;
 
@@ -20,26 +19,20 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_TEXT: HeaderValue = TEXT;
 /// The content type that Prometheus expects.
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+/// What the gateway serves, for programs that make clients of that.
+const OPENAPI: &str = "/openapi.json";
+/// Variables of the process; where clients connect only, as in etcd.
+pub(super) const VARS: &str = "/debug/vars";
+const VARS_JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Whether there is such a page.
 pub(super) fn serves(path: &str) -> bool {
-    matches!(path, "/health" | "/version" | "/metrics") || health::Probe::find(path).is_some()
+    matches!(path, "/health" | "/version" | "/metrics" | OPENAPI | VARS) || health::Probe::find(path).is_some()
 }
 
-/// Answers a request. Pages of any origin may read every answer, and may ask beforehand: the default of
-/// etcd's `--cors`, which is the only one that there is.
+/// Answers a request.
 pub(super) async fn answer(api: &Api, request: &Request<()>) -> Response<Bytes> {
-    let mut response =
-        if request.method() == Method::OPTIONS { Response::new(Bytes::new()) } else { page(api, request).await };
-    let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
-    response
-}
-
-async fn page(api: &Api, request: &Request<()>) -> Response<Bytes> {
     let path = request.uri().path();
     if !serves(path) {
         return failure(StatusCode::NOT_FOUND, "404 page not found");
@@ -54,6 +47,8 @@ async fn page(api: &Api, request: &Request<()>) -> Response<Bytes> {
     match path {
         "/health" => health::health(api, &query).await,
         "/version" => version(api),
+        OPENAPI => page_of(JSON, gateway::openapi()),
+        VARS => page_of(VARS_JSON, vars::page(api)),
         "/metrics" => page_of(METRICS, api.metrics.render(&api.node)),
         path => match health::Probe::find(path) {
             Some(probe) => health::probe(api, probe, &query).await,
@@ -79,7 +74,7 @@ fn page_of(content_type: HeaderValue, body: Vec<u8>) -> Response<Bytes> {
 }
 
 /// A page that says what is wrong, as Go's HTTP server writes it.
-fn failure(status: StatusCode, text: &str) -> Response<Bytes> {
+pub(super) fn failure(status: StatusCode, text: &str) -> Response<Bytes> {
     let mut response = page_of(TEXT, format!("{text}\n").into_bytes());
     *response.status_mut() = status;
     response.headers_mut().insert(NO_SNIFF, HeaderValue::from_static("nosniff"));

@@ -135,3 +135,41 @@ async fn readers_see_whole_revisions_while_others_write_and_compact() {
     let compacted = bench.reader().compact_revision();
     bench.reader().removed(compacted).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_size_is_that_of_the_changes_that_are_left() {
+    use keelkv_proto::keelkv::HistoryRecord;
+    use prost::Message;
+    use rand::{Rng, SeedableRng};
+
+    use crate::storage::engine::{EngineRead, Table};
+
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let mut bench = Bench::new();
+    for round in 0..5 {
+        for _ in 0..300 {
+            let key = format!("k{}", random.random_range(0..30));
+            match random.random_range(0..6) {
+                0 => drop(bench.delete(delete(&key, ""))),
+                1 => drop(bench.txn(txn_of(vec![op(Request::RequestPut(put(&key, "in a txn"))), get_op("a", "")]))),
+                _ => drop(bench.put(put(&key, &"v".repeat(random.random_range(0..400))))),
+            }
+        }
+        let watermark = bench.reader().current_revision() - random.random_range(0..40);
+        bench.compact(watermark).unwrap();
+        bench.reader().removed(watermark).await.unwrap();
+        let size = |bench: &Bench| {
+            let rows = bench.backing.scan(Table::History, &[], &[], usize::MAX).unwrap();
+            let sizes = rows.into_iter().map(|(_, value)| {
+                let record = HistoryRecord::decode(value).unwrap();
+                64 + record.key.len() as u64 + record.value_length
+            });
+            sizes.sum::<u64>()
+        };
+        assert_eq!(bench.reader().logical_bytes(), size(&bench), "round {round}");
+        bench.backing.flush().await.unwrap();
+        let expected = bench.reader().logical_bytes();
+        bench = Bench::open(bench.engine.copy());
+        assert_eq!(bench.reader().logical_bytes(), expected, "after a restart");
+    }
+}

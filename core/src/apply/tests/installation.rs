@@ -34,7 +34,7 @@ async fn a_full_disk_exports_what_was_written() {
 }
 
 /// Takes the state of one machine over into another.
-async fn copy(from: &Bench, to: &mut Bench) {
+pub(super) async fn copy(from: &Bench, to: &mut Bench) {
     let mut export = Export::open(&from.backing).await.unwrap().unwrap();
     assert_eq!(export.applied(), from.machine.applied());
     to.machine.begin_install().await.unwrap();

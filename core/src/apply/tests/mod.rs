@@ -1,5 +1,6 @@
 //! Semantics, row by row.
 
+mod auth;
 mod compaction;
 mod installation;
 mod keys;

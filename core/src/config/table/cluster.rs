@@ -3,8 +3,8 @@
 use super::super::flag::{Flag, Kind};
 use super::{URLS, nothing, refused, used};
 
-const NO_DOWNGRADE: &str = "this version does not downgrade clusters";
-const OWN_PROTOCOL: &str = "the peer protocol has its own times";
+const NO_DOWNGRADE: &str = "a downgrade ends when it is cancelled, and there is no progress to look at";
+const NO_WRITES: &str = "a member that takes nothing says nothing either: --raft-read-timeout";
 const NO_SERVICE: &str =
     "this version asks no discovery service; name the members by --initial-cluster or --discovery-srv";
 const UNUSED: &str = "there is no discovery service to ask";
@@ -30,9 +30,14 @@ pub(super) const FLAGS: &[Flag] = &[
         NO_DOWNGRADE,
         "time between two looks at a downgrade's progress",
     ),
-    nothing("raft-read-timeout", Kind::Duration, "5s", OWN_PROTOCOL, "read timeout of peer connections"),
-    nothing("raft-write-timeout", Kind::Duration, "5s", OWN_PROTOCOL, "write timeout of peer connections"),
-    nothing("v2-deprecation", Kind::Text, "", "there is no v2 store", "stage of the v2 store's removal"),
+    used(
+        "raft-read-timeout",
+        Kind::Duration,
+        "5s",
+        "silence after which a connection between members is given up, at least 5s",
+    ),
+    nothing("raft-write-timeout", Kind::Duration, "5s", NO_WRITES, "write timeout of peer connections"),
+    nothing("v2-deprecation", Kind::Text, "write-only", "there is no v2 store", "stage of the v2 store's removal"),
 ];
 
 pub(super) const DISCOVERY: &[Flag] = &[

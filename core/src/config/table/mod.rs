@@ -50,6 +50,11 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
     flags().find(|f| f.name == name)
 }
 
+/// The row of `name`, which may be a key of the file that is no flag.
+pub(super) fn find_setting(name: &str) -> Option<&'static Flag> {
+    find(name).or_else(|| security::FILE_ONLY.iter().find(|f| f.name == name))
+}
+
 /// The flag whose name is most like `name`, if any is like it at all.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     // 3.5's experimental flags have become plain ones.

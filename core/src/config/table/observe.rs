@@ -3,8 +3,6 @@
 use super::super::flag::{Flag, Kind};
 use super::{nothing, used};
 
-const NO_TRACES: &str = "this version exports no traces";
-
 pub(super) const LOGGING: &[Flag] = &[
     used("logger", Kind::Text, "zap", "only zap"),
     used("log-level", Kind::Text, "info", "debug, info, warn, error, panic or fatal"),
@@ -35,9 +33,9 @@ pub(super) const METRICS: &[Flag] = &[
         "pprof is Go's profiler; use perf",
         "serve profiles under /debug/pprof",
     ),
-    nothing("enable-distributed-tracing", Kind::Bool, "false", NO_TRACES, "export OpenTelemetry traces"),
-    nothing("distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACES, "address of the collector"),
-    nothing("distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACES, "name of the service in traces"),
-    nothing("distributed-tracing-instance-id", Kind::Text, "", NO_TRACES, "name of this instance in traces"),
-    nothing("distributed-tracing-sampling-rate", Kind::Int, "0", NO_TRACES, "samples in a million spans"),
+    used("enable-distributed-tracing", Kind::Bool, "false", "export OpenTelemetry traces"),
+    used("distributed-tracing-address", Kind::Text, "localhost:4317", "address of the collector"),
+    used("distributed-tracing-service-name", Kind::Text, "etcd", "name of the service in traces"),
+    used("distributed-tracing-instance-id", Kind::Text, "", "name of this instance in traces"),
+    used("distributed-tracing-sampling-rate", Kind::Int, "0", "samples in a million spans"),
 ];

@@ -1,24 +1,20 @@
 //! TLS, origins and hosts, users.
 
 use super::super::flag::{Flag, Kind};
-use super::{nothing, refused, used};
+use super::{nothing, used};
 
-const NO_TLS: &str = "this version does not serve TLS to clients; leave it out and put a TLS proxy in front, or stay on a trusted network";
-const UNUSED: &str = "this version does not serve TLS to clients";
-const NO_ORIGINS: &str = "this version does not check origins; leave it out and let a proxy in front check them";
-const NO_HOSTS: &str = "this version does not check host names; leave it out and let a proxy in front check them";
-const NO_AUTH: &str = "this version has no users and roles";
+const NO_DIALS: &str = "no member is dialled as a client";
 
 pub(super) const FLAGS: &[Flag] = &[
-    refused("cert-file", Kind::Text, "", NO_TLS, "certificate of the client listener"),
-    refused("key-file", Kind::Text, "", NO_TLS, "key of that certificate"),
-    refused("client-cert-auth", Kind::Bool, "false", NO_TLS, "demand a certificate from clients"),
-    refused("trusted-ca-file", Kind::Text, "", NO_TLS, "CAs that may sign clients' certificates"),
-    refused("client-crl-file", Kind::Text, "", NO_TLS, "clients' certificates that are revoked"),
-    refused("client-cert-allowed-hostname", Kind::List, "", NO_TLS, "host names accepted in clients' certificates"),
-    refused("auto-tls", Kind::Bool, "false", NO_TLS, "make a certificate for the client listener"),
-    nothing("client-cert-file", Kind::Text, "", UNUSED, "certificate to show when dialling a member as a client"),
-    nothing("client-key-file", Kind::Text, "", UNUSED, "key of that certificate"),
+    used("cert-file", Kind::Text, "", "certificate of the client listeners, and those for metrics"),
+    used("key-file", Kind::Text, "", "key of that certificate"),
+    used("client-cert-auth", Kind::Bool, "false", "demand a certificate from clients; its common name is their user's"),
+    used("trusted-ca-file", Kind::Text, "", "CAs that may sign clients' certificates, which are then demanded"),
+    used("client-crl-file", Kind::Text, "", "clients' certificates that are revoked"),
+    used("client-cert-allowed-hostname", Kind::List, "", "host names accepted in clients' certificates"),
+    used("auto-tls", Kind::Bool, "false", "make a certificate for the client listeners"),
+    nothing("client-cert-file", Kind::Text, "", NO_DIALS, "certificate to show when dialling a member as a client"),
+    nothing("client-key-file", Kind::Text, "", NO_DIALS, "key of that certificate"),
     used("peer-cert-file", Kind::Text, "", "certificate of the peer listener"),
     used("peer-key-file", Kind::Text, "", "key of that certificate"),
     used("peer-client-cert-auth", Kind::Bool, "false", "demand a certificate from peers"),
@@ -40,16 +36,28 @@ pub(super) const FLAGS: &[Flag] = &[
         "false",
         "make a certificate for the peer listener; members then do not verify each other",
     ),
-    used("self-signed-cert-validity", Kind::Uint, "1", "years that certificates made by --peer-auto-tls are valid"),
+    used("self-signed-cert-validity", Kind::Uint, "1", "years that certificates which are made here are valid"),
     used("cipher-suites", Kind::List, "", "TLS 1.2 cipher suites to allow, by Go's names"),
     used("tls-min-version", Kind::Text, "TLS1.2", "lowest TLS version: TLS1.2 or TLS1.3"),
     used("tls-max-version", Kind::Text, "", "highest TLS version: TLS1.2 or TLS1.3 (default: the highest there is)"),
-    refused("cors", Kind::Urls { except: "*" }, "*", NO_ORIGINS, "origins that browsers may call from (*: all)"),
-    refused("host-whitelist", Kind::List, "*", NO_HOSTS, "host names accepted in plain HTTP requests (*: all)"),
+    used("cors", Kind::Urls { except: "*" }, "*", "origins that browsers may call from (*: all)"),
+    used("host-whitelist", Kind::List, "*", "host names accepted in plain HTTP requests (*: all)"),
+];
+
+/// Keys of the file that are no flags.
+pub(super) const FILE_ONLY: &[Flag] = &[
+    used("client-cert-allowed-cn", Kind::List, "", "common names accepted in clients' certificates"),
+    nothing(
+        "client-skip-client-san-verification",
+        Kind::Bool,
+        "false",
+        "clients' addresses are not compared with their certificates",
+        "do not compare a client's address with its certificate",
+    ),
 ];
 
 pub(super) const AUTH: &[Flag] = &[
-    nothing("auth-token", Kind::Text, "simple", NO_AUTH, "kind of the tokens: simple, or jwt with options"),
-    nothing("auth-token-ttl", Kind::Uint, "300", NO_AUTH, "idle life of a simple token, seconds"),
-    nothing("bcrypt-cost", Kind::Uint, "10", NO_AUTH, "cost of a password hash, 4 to 31"),
+    used("auth-token", Kind::Text, "simple", "kind of the tokens: simple, or jwt with options"),
+    used("auth-token-ttl", Kind::Uint, "300", "idle life of a simple token, seconds"),
+    used("bcrypt-cost", Kind::Uint, "10", "cost of a password hash, 4 to 31"),
 ];

@@ -17,7 +17,7 @@ use super::serving::serve;
 use super::shared::{Identity, Shared};
 use super::socket::tune;
 use crate::env::within;
-use crate::tls::{Tls, explain};
+use crate::tls::{Tls, TlsRole, explain};
 
 /// How long a failing accept waits before the next try: it fails for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -121,7 +121,7 @@ async fn meet(
         Some(tls) => unwrap_tls(shared, tls, connection, remote).await.map_err(|(why, c)| turned(why, c))?,
         None => Channel::new(Box::new(connection)),
     };
-    let first = channel.first().await.map_err(|e| turned(explain(&e), None))?;
+    let first = channel.first().await.map_err(|e| turned(explain(&e, TlsRole::Peers), None))?;
     let why = match first {
         Some(First::Peer) => {
             return match introduction(&mut channel).await {
@@ -179,7 +179,7 @@ async fn unwrap_tls(
         }
     }
     let acceptor = TlsAcceptor::from(tls.server(shared.env().now()));
-    let socket = acceptor.accept(connection).await.map_err(|e| (explain(&e), None))?;
+    let socket = acceptor.accept(connection).await.map_err(|e| (explain(&e, TlsRole::Peers), None))?;
     let judged = tls.judge(socket.get_ref().1.peer_certificates(), Some(remote.ip())).await;
     let mut channel = Channel::new(Box::new(socket));
     match judged {

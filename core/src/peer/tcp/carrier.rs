@@ -43,6 +43,9 @@ async fn keep(link: &Link) {
                     tracing::info!(remote_peer_id = %hex(link), name = them.name, release = them.release, "connected to peer");
                 }
                 let (why, written) = carry(link, channel, them.hello.boot, signs.clone()).await;
+                if link.lane == Lane::Control {
+                    shared.tell(link.peer.member_id, |observer| observer.disconnected(link.peer.member_id));
+                }
                 link.down(&why, written);
                 if shared.env().now() - since >= shared.limits.silence {
                     pause = first;
@@ -125,8 +128,15 @@ async fn carry(link: &Link, mut channel: Channel, boot: u64, mut starts: watch::
             pending().await
         }
     });
+    let member = link.peer.member_id;
+    let mut told = channel.outbox.written();
     let why = loop {
         link.take(&mut channel.outbox);
+        let written = channel.outbox.written();
+        if written > told {
+            link.shared.tell(member, |observer| observer.sent(member, written - told));
+            told = written;
+        }
         tokio::select! {
             biased;
             written = channel.outbox.write(&mut channel.writer), if !channel.outbox.is_empty() => {
@@ -157,7 +167,10 @@ async fn carry(link: &Link, mut channel: Channel, boot: u64, mut starts: watch::
 fn heard(link: &Link, read: std::io::Result<usize>, channel: &mut Channel) -> Result<(), String> {
     match read {
         Ok(0) => return Err("it closed the connection".to_owned()),
-        Ok(_) => {}
+        Ok(count) => {
+            let member = link.peer.member_id;
+            link.shared.tell(member, |observer| observer.received(member, count as u64));
+        }
         Err(error) => return Err(format!("connection lost: {error}")),
     }
     while let Some(frame) = channel.decoder.next().map_err(|why| format!("it sent {why}"))? {

@@ -15,7 +15,7 @@ use super::preface::First;
 use super::shared::Shared;
 use super::socket::{Socket, tune};
 use crate::env::within;
-use crate::tls::explain;
+use crate::tls::{TlsRole, explain};
 
 /// Connects and introduces us. Who answers was not judged yet. An error is a line; the caller limits the time.
 pub(super) async fn dial(shared: &Shared, url: &str, us: &Introduction) -> Result<(Channel, Introduction), String> {
@@ -40,7 +40,7 @@ async fn secure(shared: &Shared, host: &str, port: u16, us: &Introduction) -> Re
         ServerName::try_from(host.to_owned()).map_err(|e| format!("{host:?} cannot be in a certificate: {e}"))?;
     let socket = plain(shared, host, port).await?;
     let connector = TlsConnector::from(tls.client(shared.env().now()));
-    let socket = connector.connect(name, socket).await.map_err(|e| explain(&e))?;
+    let socket = connector.connect(name, socket).await.map_err(|e| explain(&e, TlsRole::Peers))?;
     let judged = tls.judge(socket.get_ref().1.peer_certificates(), None).await;
     let mut channel = Channel::new(Box::new(socket));
     if let Err(why) = judged {
@@ -72,10 +72,10 @@ async fn plain(shared: &Shared, host: &str, port: u16) -> Result<TcpStream, Stri
 
 async fn acquaint(mut channel: Channel, us: &Introduction) -> Result<(Channel, Introduction), String> {
     channel.introduce(us);
-    channel.flush().await.map_err(|e| explain(&e))?;
+    channel.flush().await.map_err(|e| explain(&e, TlsRole::Peers))?;
     let first = match channel.first().await {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-        first => first.map_err(|e| explain(&e))?,
+        first => first.map_err(|e| explain(&e, TlsRole::Peers))?,
     };
     match first {
         Some(First::Peer) => {}

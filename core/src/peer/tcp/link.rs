@@ -22,7 +22,7 @@ use super::outbox::Outbox;
 use super::shared::Shared;
 use super::{LaneLimits, carrier};
 use crate::env::within;
-use crate::peer::{CallError, Lane, Peer};
+use crate::peer::{CallError, Lane, Peer, PeerObserver};
 
 /// One lane to one member.
 pub(super) struct Link {
@@ -103,16 +103,34 @@ impl Link {
         self.open();
         let (place, answer) = match self.place(request) {
             Ok(placed) => placed,
-            Err(why) => return futures::future::ready(Err(CallError::NotSent(why))).boxed(),
+            Err(why) => {
+                self.shared.tell(self.peer.member_id, |observer| observer.failed(self.peer.member_id));
+                return futures::future::ready(Err(CallError::NotSent(why))).boxed();
+            }
         };
         Box::pin(async move {
-            match within(place.link.shared.env(), timeout, answer).await {
+            let link = &place.link;
+            let began = link.shared.env().now();
+            let answer = match within(link.shared.env(), timeout, answer).await {
                 Some(Ok(answer)) => answer,
                 // Never: the other end is in the link's state until it is answered.
                 Some(Err(_)) => Err(CallError::Lost("the call was forgotten".to_owned())),
-                None => Err(place.link.too_late(place.id, timeout)),
-            }
+                None => Err(link.too_late(place.id, timeout)),
+            };
+            link.shared.tell(link.peer.member_id, |observer| link.report(observer, began, &answer));
+            answer
         })
+    }
+
+    /// Tells of a call that began then. What is small and not kept waiting tells how long the way takes.
+    fn report(&self, observer: &dyn PeerObserver, began: Duration, answer: &Result<Bytes, CallError>) {
+        match answer {
+            Ok(_) if self.lane == Lane::Control => {
+                observer.answered(self.peer.member_id, self.shared.env().now().saturating_sub(began));
+            }
+            Ok(_) | Err(CallError::Refused(_)) => {}
+            Err(CallError::NotSent(_) | CallError::Lost(_)) => observer.failed(self.peer.member_id),
+        }
     }
 
     /// Since when it has been connected.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::peer::Lane;
+use crate::peer::{Lane, PeerObserver};
 use crate::tls::Tls;
 
 /// Where it listens, who it is, and its limits.
@@ -18,6 +18,8 @@ pub struct PeerOptions {
     pub tls: Option<Arc<Tls>>,
     /// Limits.
     pub limits: PeerLimits,
+    /// Told about what passes.
+    pub observer: Option<Arc<dyn PeerObserver>>,
 }
 
 /// A socket on which other members are expected.

@@ -61,7 +61,14 @@ impl Calls<'_> {
     /// Reads, serves and answers. Comes to an end with the reason.
     async fn carry(&mut self, shared: &Shared, channel: &mut Channel) -> String {
         let mut pulse = Pulse::new(shared.env(), &shared.limits);
+        let member = self.from.hello.member_id;
+        let mut told = channel.outbox.written();
         loop {
+            let written = channel.outbox.written();
+            if written > told {
+                shared.tell(member, |observer| observer.sent(member, written - told));
+                told = written;
+            }
             if let Err(why) = self.take(channel) {
                 return why;
             }
@@ -78,7 +85,7 @@ impl Calls<'_> {
                     pulse.heard();
                     match read {
                         Ok(0) => return "it closed the connection".to_owned(),
-                        Ok(_) => {}
+                        Ok(count) => shared.tell(member, |observer| observer.received(member, count as u64)),
                         Err(error) => return format!("connection lost: {error}"),
                     }
                 }

@@ -14,7 +14,7 @@ use super::said::Said;
 use super::signs::Signs;
 use super::{PeerLimits, PeerOptions};
 use crate::env::Env;
-use crate::peer::{Hello, Lane, PeerService};
+use crate::peer::{Hello, Lane, PeerObserver, PeerService};
 use crate::tls::Tls;
 
 /// Environment, limits, who we are, and what was logged.
@@ -23,6 +23,7 @@ pub(super) struct Shared {
     pub(super) limits: PeerLimits,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) name: String,
+    pub(super) observer: Option<Arc<dyn PeerObserver>>,
     pub(super) said: Said,
     pub(super) signs: Signs,
     /// The connections that others opened.
@@ -51,6 +52,7 @@ impl Shared {
             limits: options.limits.clone(),
             tls: options.tls.clone(),
             name: options.member_name.clone(),
+            observer: options.observer.clone(),
             said: Said::default(),
             signs: Signs::default(),
             incoming: Incoming::default(),
@@ -72,6 +74,13 @@ impl Shared {
         // Set twice it stays as it was.
         let _first = self.identity.set(Identity { hello, service });
         self.started.cancel();
+    }
+
+    /// Tells whoever counts; of somebody who is no member nothing is told.
+    pub(super) fn tell(&self, member_id: u64, what: impl FnOnce(&dyn PeerObserver)) {
+        if let Some(observer) = self.observer.as_deref().filter(|_| member_id != 0) {
+            what(observer);
+        }
     }
 
     /// Who we are, once that is known.

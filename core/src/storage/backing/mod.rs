@@ -194,6 +194,11 @@ impl Backing {
         self.backlog() >= self.shared.options.overlay_bytes_max
     }
 
+    /// Whether the backlog is at twice its limit: then even what keeps the cluster alive has to wait.
+    pub fn is_overfull(&self) -> bool {
+        self.backlog() / 2 >= self.shared.options.overlay_bytes_max
+    }
+
     /// A view of the engine that stands still, with everything in it that was submitted before this
     /// call. Each table in it is of one and the same moment.
     pub async fn pin(&self) -> io::Result<Arc<dyn EngineRead>> {

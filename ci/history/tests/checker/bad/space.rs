@@ -1,4 +1,4 @@
-use keelkv_history::{Alarm, History, Invariant};
+use keelkv_history::{Alarm, History, Invariant, Refusal};
 
 use crate::world::{World, breaks, delete, passes, put, swap};
 
@@ -51,4 +51,15 @@ fn a_lease_is_granted_without_space() {
         world.grant(7, 5);
     });
     breaks(&history, SPACE, "takes space was done");
+}
+
+#[test]
+fn a_deletion_is_refused_without_space() {
+    let history = without_space(|world| {
+        world.refused(delete("a"), Refusal::NoSpace);
+    });
+    breaks(&history, SPACE, "takes no space was refused while member 1 had none");
+    passes(&without_space(|world| {
+        world.refused(put("a", "2", 0), Refusal::NoSpace);
+    }));
 }

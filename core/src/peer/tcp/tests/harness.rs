@@ -120,6 +120,7 @@ impl Maker {
             listeners: vec![PeerListener { socket, secure }],
             tls: self.tls,
             limits: self.limits,
+            observer: None,
         };
         let transport = TcpTransport::new(self.env, options);
         let echo = Arc::new(Echo {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::harness::{LONG, Maker, Member};
 use crate::peer::{CallError, Lane, Transport};
 use crate::tls::testing::{Authority, Wanted};
-use crate::tls::{Tls, TlsIdentity, TlsOptions, TlsVersion};
+use crate::tls::{Tls, TlsIdentity, TlsOptions, TlsRole, TlsVersion};
 
 /// A member with a certificate of `authority`.
 struct Secured {
@@ -115,7 +115,7 @@ async fn who_shows_no_certificate_is_not_let_in() {
     let name = "127.0.0.1".try_into().unwrap();
     let mut socket = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, socket).await.unwrap();
     let error = socket.read_u8().await.unwrap_err();
-    assert!(crate::tls::explain(&error).contains("it demands a certificate"), "{error}");
+    assert!(crate::tls::explain(&error, TlsRole::Peers).contains("it demands a certificate"), "{error}");
 }
 
 #[tokio::test]
