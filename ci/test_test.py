@@ -55,6 +55,19 @@ class Counting(unittest.TestCase):
     def test_tests_that_skip_themselves_have_not_passed(self):
         self.assertEqual(counted("printf -- '--- SKIP: A\\n--- SKIP: B\\n'"), (0, 2))
 
+    def test_failures_are_told_again(self):
+        def told(command: str) -> list[str]:
+            with contextlib.redirect_stdout(io.StringIO()):
+                tally = runner.run(runner.Step("step", command), dict(os.environ), 60)
+            return [line.rstrip() for line in tally.told]
+
+        go = ["=== RUN   A", "noise", "--- PASS: A", "=== RUN   B", "    b_test.go:1: why", "--- FAIL: B"]
+        self.assertEqual(told(f"printf -- '%s\\n' {' '.join(map(repr, go))}"), go[3:])
+        cargo = ["---- b stdout ----", "why", "test result: FAILED. 1 passed; 1 failed; 0 ignored;"]
+        self.assertEqual(told(f"printf -- '%s\\n' noise {' '.join(map(repr, cargo))}"), cargo)
+        self.assertEqual(told("echo why; false"), ["why"])
+        self.assertEqual(told("echo all is well"), [])
+
     def test_a_step_that_is_stopped_has_not_passed(self):
         # The shell is through with success, and what it left behind holds the output open.
         self.assertEqual(counted("sleep 1000 & exit 0", seconds=0.5), (0, 1))
